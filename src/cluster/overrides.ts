@@ -1,0 +1,42 @@
+/**
+ * The cluster port: the ModulePullOverrides of one cluster. One adapter stands behind it (kubernetes.ts),
+ * held to test/contracts/cluster.ts over the sandbox API and over a real kube-apiserver.
+ * Every method throws RelayError: CLUSTER_UNREACHABLE, CLUSTER_BUSY, CLUSTER_ERROR, CLUSTER_UNAUTHORIZED, API_VERSION_GONE,
+ * FORBIDDEN, FORBIDDEN_BY_POLICY, INVALID; `annotate` also CONFLICT.
+ */
+
+/** What of a ModulePullOverride matters here. v1alpha1 has `source`; v1alpha2 has not. */
+export interface Override {
+  readonly name: string;
+  readonly apiVersion: "v1alpha1" | "v1alpha2";
+  readonly resourceVersion: string;
+  readonly imageTag: string;
+  readonly source: string | null;
+  readonly scanInterval: string | null;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly status: OverrideStatus;
+}
+/** `message` is "" in old versions and "Ready" in newer ones when all is well; `updatedAt` moves with deploys and errors, not with each check. */
+export interface OverrideStatus {
+  readonly message: string;
+  readonly imageDigest: string | null;
+  readonly updatedAt: string | null;
+}
+
+export interface Overrides {
+  /** For people: the cluster's name. */
+  readonly cluster: string;
+  /** null only for a Status with reason NotFound for this very object; any other 404 is API_VERSION_GONE. */
+  get(module: string): Promise<Override | null>;
+  /**
+   * JSON merge patch of annotations only, with the resourceVersion of `override` (another one meanwhile: CONFLICT) and a field manager.
+   * null deletes a key. Where only v1alpha1 is served, the label pulse `renew` goes with it (Deckhouse v1.56–v1.59 looks at the label).
+   * Resolves with the override as patched; null where it is gone meanwhile.
+   */
+  annotate(override: Override, annotations: Readonly<Record<string, string | null>>): Promise<Override | null>;
+  /** All overrides; only for commands that list. Needs the verb `list`. */
+  list(): Promise<Override[]>;
+  /** One cheap request that shows whether the API server answers us at all. Used while the circuit is open. */
+  probe(): Promise<void>;
+  close(): void;
+}

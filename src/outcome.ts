@@ -1,0 +1,153 @@
+/**
+ * Every end that a delivery or a record can come to, and the one table that says what follows from it:
+ * an HTTP answer at the edge; acknowledge, defer or bury in the consumer. Nothing else decides that.
+ */
+
+/** Why a delivery or a record is not for us. Not an error: answered 200, or acknowledged. */
+export type SkipReason =
+  // at the edge
+  | "NOT_A_PUSH" // pull, delete, mount, blob, ping, scan …
+  | "NO_TAG" // a push by digest alone moves no tag
+  | "NOISE_TAG" // werf's and cosign's bookkeeping
+  | "OTHER_REPOSITORY" // below no configured source
+  | "UNKNOWN_HOST" // the path would match under another host: looks like an alias
+  | "OTHER_MODULE" // the source's `modules` leave it out, or the webhook is narrowed to other sources
+  | "NO_CLUSTER" // the source names no cluster
+  // in the consumer
+  | "NOT_OVERRIDDEN" // no ModulePullOverride of this name
+  | "TAG_DIFFERS" // the override follows another tag
+  | "OTHER_SOURCE"; // v1alpha1: spec.source names another ModuleSource
+
+/** How a record that was worked on ended well. */
+export type DoneCode =
+  | "QUEUED" // edge: stored in every queue that needs it
+  | "UNPARSED" // edge: authentic, not readable, stored raw as a dead letter
+  | "NUDGED" // patched; a confirm record follows
+  | "REPEATED" // patched before by this very push; its confirm record is stored again
+  | "JOINED" // another nudge covers this push
+  | "PICKED_UP" // Deckhouse runs the pushed digest
+  | "REFUSED" // Deckhouse will not take it: disabled, embedded, validation …
+  | "SUPERSEDED" // a newer push or another tag took over
+  | "UNVERIFIED" // no digest was known to compare with; nothing speaks against it
+  | "RENUDGED"; // a download error: a repeated nudge is on its way
+
+/** What goes wrong, by a stable code. What follows from each is in {@link TREATMENT}. */
+export type ErrorCode =
+  // edge
+  | "UNKNOWN_WEBHOOK"
+  | "METHOD"
+  | "AUTH_FAILED"
+  | "TOO_MANY"
+  | "TOO_LARGE"
+  | "QUEUE_UNAVAILABLE"
+  | "INTERNAL"
+  // consumer
+  | "CLUSTER_UNREACHABLE" // refused, reset, timeout, TLS
+  | "CLUSTER_BUSY" // 429
+  | "CLUSTER_ERROR" // 5xx
+  | "CLUSTER_UNAUTHORIZED" // 401
+  | "API_VERSION_GONE" // a 404 that is no NotFound of this object: discover again
+  | "CONFLICT" // the override changed under us, three times
+  | "WORKER_TOO_OLD" // a record of a newer version or kind
+  | "FORBIDDEN" // 403 by RBAC
+  | "FORBIDDEN_BY_POLICY" // 403 by an admission policy
+  | "INVALID" // 422
+  | "MALFORMED"
+  | "WRONG_CLUSTER"
+  | "UNCONFIRMED" // nudged, and to the last look it did not take effect
+  | "LAST_RECEIVE"; // received too often without being settled: something crashes on it
+
+/** An expected failure with its stable code. `retryAfterSeconds` is what the other side asked for. */
+export class RelayError extends Error {
+  readonly code: ErrorCode;
+  readonly retryAfterSeconds: number | null;
+
+  constructor(code: ErrorCode, message: string, options: { retryAfterSeconds?: number | null; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "RelayError";
+    this.code = code;
+    this.retryAfterSeconds = options.retryAfterSeconds ?? null;
+  }
+}
+
+/** Anything that was thrown, as a RelayError: what we did not foresee is INTERNAL at the edge and retried in the consumer. */
+export function toRelayError(thrown: unknown, otherwise: ErrorCode = "INTERNAL"): RelayError {
+  if (thrown instanceof RelayError) return thrown;
+  const text = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
+  return new RelayError(otherwise, text.slice(0, 500), { cause: thrown });
+}
+
+/** `code` and `detail` go into the log line and into the answer; `detail` holds no secret. */
+export type Outcome =
+  | { kind: "done"; code: DoneCode; detail?: Detail }
+  | { kind: "skipped"; reason: SkipReason; detail?: Detail }
+  | { kind: "deferred"; seconds: number; why: string; detail?: Detail }
+  | { kind: "failed"; error: RelayError; detail?: Detail };
+export type Detail = Readonly<Record<string, string | number | boolean | null>>;
+
+/** The HTTP status of an outcome at the edge. Never a 3xx, and 4xx only for what is not ours to answer. */
+export function httpStatus(outcome: Outcome): number {
+  if (outcome.kind === "done") return 202;
+  if (outcome.kind === "skipped") return 200;
+  if (outcome.kind === "deferred") return 503;
+  return HTTP[outcome.error.code] ?? 503;
+}
+const HTTP: Partial<Record<ErrorCode, number>> = {
+  UNKNOWN_WEBHOOK: 404,
+  METHOD: 405,
+  AUTH_FAILED: 401,
+  TOO_MANY: 429,
+  TOO_LARGE: 413,
+};
+
+/**
+ * What the consumer does with a record whose run failed.
+ * `circuit`: defer, and stop taking records of this cluster until a probe succeeds; without end.
+ * `defer`: this record alone comes again; without end. `forbidden`: likewise, buried after 24 h. `bury`: at once.
+ */
+export type Treatment = "circuit" | "defer" | "forbidden" | "bury";
+export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
+  CLUSTER_UNREACHABLE: "circuit",
+  CLUSTER_BUSY: "circuit",
+  CLUSTER_ERROR: "circuit",
+  CLUSTER_UNAUTHORIZED: "circuit",
+  API_VERSION_GONE: "defer",
+  CONFLICT: "defer",
+  WORKER_TOO_OLD: "defer",
+  QUEUE_UNAVAILABLE: "defer",
+  INTERNAL: "defer",
+  FORBIDDEN: "forbidden",
+  FORBIDDEN_BY_POLICY: "bury",
+  INVALID: "bury",
+  MALFORMED: "bury",
+  WRONG_CLUSTER: "bury",
+  UNCONFIRMED: "bury",
+  LAST_RECEIVE: "bury",
+  // these do not reach a consumer
+  UNKNOWN_WEBHOOK: "bury",
+  METHOD: "bury",
+  AUTH_FAILED: "bury",
+  TOO_MANY: "bury",
+  TOO_LARGE: "bury",
+};
+
+/** Errors that an operator must hear of at once; each is one log line with `alarm: <CODE>`, the key and what to do. */
+export const ADVICE: Readonly<Partial<Record<ErrorCode, string>>> = {
+  CLUSTER_UNREACHABLE:
+    "the API server does not answer; records wait and nothing is lost. Check network, certificate and address of the cluster",
+  CLUSTER_BUSY: "the API server answers 429; records wait. Look at its priority levels (flow control)",
+  CLUSTER_ERROR: "the API server answers 5xx; records wait. Look at the API server and its etcd",
+  CLUSTER_UNAUTHORIZED: "the API server does not accept our credential; records wait. Renew the token or kubeconfig of this cluster",
+  API_VERSION_GONE:
+    "the API version in use is no longer served; it is looked up anew. If this stays, the ModulePullOverride CRD is missing",
+  WORKER_TOO_OLD: "the queue holds records of a newer relay; update this worker",
+  FORBIDDEN: "the API server refuses us (RBAC); restore the binding of infra/cluster. Buried after 24 h, then `mpo-relay dlq redrive`",
+  FORBIDDEN_BY_POLICY: "an admission policy refuses the patch; see its text. After the cause is gone: `mpo-relay dlq redrive`",
+  INVALID: "the API server calls the patch invalid; see its text. After the cause is gone: `mpo-relay dlq redrive`",
+  MALFORMED: "a record that no relay wrote; see `mpo-relay dlq show`",
+  WRONG_CLUSTER: "a record for another cluster lies in this queue; compare the queues in the configuration of edge and worker",
+  UNCONFIRMED: "nudged, but Deckhouse does not show the pushed digest; look at the override's status and at Deckhouse's log",
+  LAST_RECEIVE: "received again and again without being settled: something crashes on it; see `mpo-relay dlq show`",
+  INTERNAL: "an error that we did not foresee; see its text",
+  QUEUE_UNAVAILABLE: "the queue does not take or give records; senders are told to try again",
+};

@@ -1,0 +1,64 @@
+/**
+ * What a registry is to the relay: data, and one pure function. No HTTP, no secret, no cluster in here.
+ * Adding one is one file, one row in index.ts, one folder in test/fixtures/; a test then asks for its page and its README row.
+ */
+import type * as z from "zod";
+import { type PushEvent, problems, pushEvent } from "../event.ts";
+
+/** How a sender proves itself. Data only: every comparison is in auth.ts. `url` is for senders that can send no header. */
+export type AuthScheme =
+  | {
+      kind: "hmac";
+      header: string;
+      hash: "sha1" | "sha256";
+      encoding: "hex" | "base64";
+      prefix?: string;
+      over?: "body" | "form:payload";
+    }
+  | { kind: "token"; header: string; scheme?: string }
+  | { kind: "basic" }
+  | { kind: "oidc" }
+  | { kind: "standard-webhooks" }
+  | { kind: "url" };
+
+/** Header names in lower case. Repeated headers are joined by ", ", as fetch and Node do. */
+export type DeliveryHeaders = Readonly<Record<string, string>>;
+
+/** What `pushes` knows beside the body. `host` is the webhook's configured one, for senders that name none. */
+export interface DeliveryContext {
+  readonly headers: DeliveryHeaders;
+  readonly host: string | null;
+}
+
+/** An item of a delivery that looks like a push and could not be read. It is stored raw; the other items go on. */
+export interface Unreadable {
+  readonly unreadable: string;
+}
+export type Push = PushEvent | Unreadable;
+
+export interface RegistryProvider<P = unknown> {
+  /** Value in the configuration, name of the fixture folder and of the page in infra/registries/. */
+  readonly name: string;
+  /** The first is the default; `auth:` in the configuration chooses another by its kind. */
+  readonly auth: readonly [AuthScheme, ...AuthScheme[]];
+  /** A zod schema of the envelope: lists in it hold unknowns, so that one bad item does not hide the good ones. */
+  readonly payload: z.ZodType<P>;
+  /** Pure. [] means: not a push, and that is success. */
+  pushes(payload: P, delivery: DeliveryContext): Push[];
+  /** Dotted paths (`*` for any index) that are never stored or logged, for example a JWT in an actor field. */
+  readonly redact?: readonly string[];
+}
+
+/** Reads each item of a list by its schema; `toPush` gives null for what is not a push. A bad item becomes {@link Unreadable}. */
+export function readEach<T>(items: readonly unknown[], schema: z.ZodType<T>, toPush: (item: T) => PushEvent | null): Push[] {
+  return items.flatMap((item, index): Push[] => {
+    const read = schema.safeParse(item);
+    if (!read.success) return [{ unreadable: `[${index}] ${problems(read.error)}` }];
+    const push = toPush(read.data);
+    if (push === null) return [];
+    const checked = pushEvent.safeParse(push);
+    return checked.success ? [checked.data] : [{ unreadable: `[${index}] ${problems(checked.error)}` }];
+  });
+}
+
+export const isUnreadable = (push: Push): push is Unreadable => "unreadable" in push;
