@@ -1,10 +1,23 @@
-/** The configuration: one schema, read once. */
+/** The configuration: its types, and how it is found and read. The schema is in config/. */
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import type * as z from "zod";
+import { type Problem, problemsOf, Refusal } from "./config/problem.ts";
+import { readQueueUrl } from "./config/forms.ts";
+import { rulesOf } from "./config/rules.ts";
+import { relaySchema } from "./config/schema.ts";
+import { parseText } from "./config/text.ts";
+
+export type { Problem } from "./config/problem.ts";
 
 /** Where records lie. Relative folders are resolved against the configuration file. */
 export type QueueForm =
   | { kind: "embedded"; folder: string } // absolute path; one SQLite file, a queue per cluster inside
   | { kind: "sqs"; url: string; region: string | null; endpoint: string | null }
-  | { kind: "hub"; url: string };
+  | { kind: "hub"; url: string }
+  | { kind: "env"; name: string; region: string | null; endpoint: string | null }; // a variable that holds one of those URLs
+/** A form that can be opened: {@link resolveQueue} makes it in the process that needs the queue, and in no other. */
+export type OpenableQueue = Exclude<QueueForm, { kind: "env" }>;
 
 /** A secret by reference: read at run time, cached, read again on rotation. Never the secret itself. */
 export type SecretRef = { kind: "env"; name: string } | { kind: "file"; path: string };
@@ -15,7 +28,7 @@ export interface WebhookConfig {
   readonly auth: string | null;
   readonly secret: SecretRef | null;
   readonly previousSecret: SecretRef | null;
-  /** RFC 3339 date or instant after which the previous secret no longer counts; null: until it is removed. */
+  /** RFC 3339 instant from which on the previous secret no longer counts; null: until it is removed. A date in the file lasts to its end (UTC). */
   readonly previousSecretUntil: string | null;
   /** Basic authentication's user name; null: any. */
   readonly username: string | null;
@@ -63,4 +76,66 @@ export interface RelayConfig {
   readonly listen: { readonly host: string; readonly port: number };
   readonly limits: { readonly body: number; readonly unparsed: number };
   readonly tuning: Tuning;
+}
+
+/** `file` names where it came from. `warnings` do not keep a process from starting. */
+export type LoadResult =
+  | { ok: true; config: RelayConfig; file: string; warnings: Problem[] }
+  | { ok: false; problems: Problem[]; warnings: Problem[] };
+
+/**
+ * Finds and reads the configuration: `file`, else MPO_RELAY_CONFIG (inline JSON where it starts with `{`, else a path), else ./relay.yaml.
+ * Every problem at once; never throws for what stands in the file. No secret is read here, nor a queue's variable.
+ */
+export async function loadConfig(options: { file?: string | undefined; env?: NodeJS.ProcessEnv; now?: Date } = {}): Promise<LoadResult> {
+  const { env = process.env, now = new Date() } = options;
+  const given = options.file ?? (env["MPO_RELAY_CONFIG"]?.trim() || "relay.yaml");
+  if (options.file === undefined && given.startsWith("{")) return readConfig(given, "MPO_RELAY_CONFIG", { folder: process.cwd(), now });
+  const file = resolve(given);
+  try {
+    return await readConfig(await readFile(file, "utf8"), file, { folder: dirname(file), now });
+  } catch (error) {
+    return refused(error instanceof Refusal ? error : unreadable(file, error));
+  }
+}
+
+async function readConfig(text: string, file: string, { folder, now }: { folder: string; now: Date }): Promise<LoadResult> {
+  const raw = await parseText(text, file);
+  if (raw instanceof Refusal) return refused(raw);
+  const read = relaySchema(folder).safeParse(raw);
+  const { problems, warnings } = rulesOf(raw, now);
+  const all = [...(read.success ? [] : problemsOf(read.error)), ...problems];
+  if (!read.success || all.length > 0) return { ok: false, problems: all, warnings };
+  return { ok: true, config: complete(read.data), file, warnings };
+}
+
+/** Writes out what the file leaves to defaults that depend on its other parts. */
+function complete(file: z.output<ReturnType<typeof relaySchema>>): RelayConfig {
+  const names = Object.keys(file.clusters);
+  const embedded = Object.values(file.clusters).find((cluster) => cluster.queue.kind === "embedded");
+  return {
+    ...file,
+    sources: file.sources.map((source) => ({ ...source, clusters: source.clusters ?? names })),
+    unparsed: file.unparsed ?? embedded?.queue ?? null,
+  };
+}
+
+/** Makes a queue's form openable: reads the variable that it names. Throws an Error that names the variable, never its value. */
+export function resolveQueue(form: QueueForm, env: NodeJS.ProcessEnv = process.env): OpenableQueue {
+  if (form.kind !== "env") return form;
+  const value = env[form.name]?.trim();
+  if (!value) throw new Error(`the queue's variable ${form.name} is not set in this process; it must hold the queue's URL`);
+  const read = readQueueUrl(value);
+  if (read instanceof Refusal) throw new Error(`the variable ${form.name}: ${read.message}${read.hint ? `; ${read.hint}` : ""}`);
+  return read.kind === "sqs" ? { ...read, region: form.region, endpoint: form.endpoint } : read;
+}
+
+const refused = ({ message, hint }: Refusal): LoadResult => ({ ok: false, problems: [{ path: "", message, hint }], warnings: [] });
+
+function unreadable(file: string, error: unknown): Refusal {
+  const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+  return new Refusal(
+    `cannot read the configuration ${file} (${code})`,
+    "name it with --config FILE or MPO_RELAY_CONFIG; `npx mpo-relay sandbox` writes one to .sandbox/relay.yaml to start from",
+  );
 }

@@ -1,0 +1,107 @@
+/** The texts that mean something in a configuration: durations, sizes, repositories, references, queues. Each is read to its value or a {@link Refusal}. */
+import { resolve } from "node:path";
+import type { OpenableQueue, QueueForm, SecretRef } from "../config.ts";
+import { Refusal } from "./problem.ts";
+
+const MILLISECONDS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const BYTES: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, kB: 1000, MB: 1000 ** 2 };
+
+/** `500ms`, `5s`, `5m`, `1h` → milliseconds. */
+export function readDuration(text: string): number | Refusal {
+  return withUnit(text, MILLISECONDS) ?? new Refusal("not a duration", "write a number with its unit: 500ms, 5s, 5m or 1h");
+}
+
+/** `512KiB`, `1MiB` → bytes. */
+export function readSize(text: string): number | Refusal {
+  return withUnit(text, BYTES) ?? new Refusal("not a size", "write bytes as a number, or with a unit: 512KiB, 1MiB");
+}
+
+function withUnit(text: string, units: Readonly<Record<string, number>>): number | null {
+  const [, number, unit] = /^(\d{1,9}(?:\.\d{1,3})?)([A-Za-z]{1,3})$/.exec(text) ?? [];
+  const factor = unit !== undefined && Object.hasOwn(units, unit) ? units[unit] : undefined;
+  return number === undefined || factor === undefined ? null : Math.round(Number(number) * factor);
+}
+
+/** `host[:port]` in lower case, a default port dropped. */
+export function readHost(text: string): string | Refusal {
+  const host = text.toLowerCase().replace(/:(?:443|80)$/, "");
+  const shape = /^(?:[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(?::\d{1,5})?$/;
+  return shape.test(host) ? host : new Refusal("not a host", "write it as registry.example.com or registry.example.com:5000");
+}
+
+/** `host[:port]/path` in lower case, without scheme, default port and trailing slash. */
+export function readRepo(text: string): string | Refusal {
+  const [first = "", ...path] = text
+    .replace(/^(?:https?|docker|oci):\/\//i, "")
+    .toLowerCase()
+    .replace(/\/+$/, "")
+    .split("/");
+  const host = readHost(first);
+  const isHost = /[.:]/.test(first) || first === "localhost"; // the rule by which docker tells a host from a path
+  const isPath = path.every((segment) => /^[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*$/.test(segment));
+  return host instanceof Refusal || !isHost || !isPath
+    ? new Refusal(
+        "not a repository",
+        "write host/path as in the ModuleSource's spec.registry.repo, without tag: registry.example.com/deckhouse/modules",
+      )
+    : [host, ...path].join("/");
+}
+
+/** `env:NAME` or `file:PATH`. A refusal never shows the text: it could be the secret itself. */
+export function readSecretRef(text: string, folder: string): SecretRef | Refusal {
+  const [, scheme, rest = ""] = /^([a-z]+):(.+)$/s.exec(text) ?? [];
+  if (scheme === "env" && isVariable(rest)) return { kind: "env", name: rest };
+  if (scheme === "env") return new Refusal("env: needs the name of a variable", "write env:NAME");
+  if (scheme === "file") return { kind: "file", path: resolve(folder, rest) };
+  if (scheme === "ssm") return SSM;
+  return new Refusal("a secret stands here only by reference", "write env:NAME or file:PATH, and put the value there");
+}
+const SSM = new Refusal("ssm: references come with the serverless deployment", "use env: or file: here");
+const isVariable = (text: string) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
+
+/** A kubeconfig: a path (with or without `file:`), or `env:NAME` that holds its text. */
+export function readKubeconfig(text: string, folder: string): SecretRef | { kind: "path"; path: string } | Refusal {
+  if (/^(?:env|file|ssm):/.test(text)) return readSecretRef(text, folder);
+  if (/[\n{]/.test(text)) return new Refusal("a kubeconfig stands here only by reference", "write its path, file:PATH or env:NAME");
+  return { kind: "path", path: resolve(folder, text) };
+}
+
+/** `embedded:[folder]`, a queue's URL, `hub:https://…`, or `env:NAME` that holds one of the URLs. */
+export function readQueue(text: string, folder: string): QueueForm | Refusal {
+  if (text.startsWith("embedded:")) return { kind: "embedded", folder: resolve(folder, text.slice("embedded:".length) || "data") };
+  if (!text.startsWith("env:")) return readQueueUrl(text);
+  const name = text.slice("env:".length);
+  return isVariable(name)
+    ? { kind: "env", name, region: null, endpoint: null }
+    : new Refusal("env: needs the name of a variable", "write env:NAME");
+}
+
+/** `https://sqs.…/queue` or `hub:https://…`. */
+export function readQueueUrl(text: string): OpenableQueue | Refusal {
+  const isHub = text.startsWith("hub:");
+  const url = readUrl(isHub ? text.slice("hub:".length) : text);
+  if (url instanceof Refusal) return isHub || /^https?:/.test(text) ? url : NO_QUEUE;
+  if (isHub) return { kind: "hub", url };
+  return new URL(url).pathname === "/" ? NO_QUEUE : { kind: "sqs", url, region: null, endpoint: null };
+}
+const NO_QUEUE = new Refusal(
+  "not a queue",
+  "write embedded: (or embedded:./folder), the URL of an SQS queue, env:NAME that holds one, or hub:https://…",
+);
+
+/** An https URL without a credential in it (http too: ElasticMQ and the sandbox have no TLS). */
+export function readUrl(text: string): string | Refusal {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (!url || !/^https?:$/.test(url.protocol)) return new Refusal("not a URL", "write it in full: https://…");
+  if (url.username || url.password) return new Refusal("a URL here holds no credential", "take user and password out of it");
+  return text;
+}
+
+/** A date or an instant → the RFC 3339 instant at which it ends; a date lasts to its end, UTC. */
+export function readUntil(text: string): string | Refusal {
+  const isDate = /^\d{4}-\d{2}-\d{2}$/.test(text);
+  const isInstant = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})$/.test(text);
+  const at = isDate ? Date.parse(`${text}T24:00:00Z`) : Date.parse(text);
+  if (!(isDate || isInstant) || Number.isNaN(at)) return new Refusal("not a date", "write 2026-12-31 or 2026-12-31T12:00:00Z");
+  return new Date(at).toISOString();
+}

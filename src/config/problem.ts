@@ -1,0 +1,74 @@
+/** What is wrong in a configuration, for people: where, what, and what to write instead. Never a value of the file, which could be a secret. */
+import type * as z from "zod";
+
+/** `path` is dotted, "" for the whole file. */
+export interface Problem {
+  readonly path: string;
+  readonly message: string;
+  readonly hint: string | null;
+}
+
+/** Why a text is not the form that was asked for. */
+export class Refusal {
+  readonly message: string;
+  readonly hint: string | null;
+
+  constructor(message: string, hint: string | null = null) {
+    this.message = message;
+    this.hint = hint;
+  }
+}
+
+/** `webhooks.harbor.secret`, `sources[0].repo`; keys that are no plain word are quoted. */
+export function pathText(path: readonly PropertyKey[]): string {
+  return path
+    .map((part, index) => {
+      if (typeof part === "number") return `[${part}]`;
+      const word = String(part);
+      const shown = /^[\w-]+$/.test(word) ? word : JSON.stringify(word.slice(0, 80));
+      return index === 0 ? shown : `.${shown}`;
+    })
+    .join("");
+}
+
+/** Every issue of a zod error as a problem. */
+export function problemsOf(error: z.ZodError): Problem[] {
+  return error.issues.flatMap((issue): Problem[] => {
+    if (issue.code === "unrecognized_keys") {
+      const hints = issue.message.split("\n"); // one per key: see block() in schema.ts
+      return issue.keys.map((key, index) => ({ path: pathText([...issue.path, key]), message: "unknown key", hint: hints[index] ?? null }));
+    }
+    const inner = issue.code === "invalid_key" ? issue.issues[0] : undefined;
+    return [{ path: pathText(issue.path), message: plain(inner?.message ?? issue.message), hint: hintOf(issue) }];
+  });
+}
+
+const plain = (message: string) => message.replace(/^Invalid (?:input|option): /, "").replace("received undefined", "it is missing");
+
+function hintOf(issue: z.core.$ZodIssue): string | null {
+  const hint: unknown = issue.code === "custom" ? issue.params?.["hint"] : null;
+  return typeof hint === "string" ? hint : null;
+}
+
+/** `did you mean "secret"?`, or the list of what is known. */
+export function suggestion(word: string, known: readonly string[]): string {
+  const near = known
+    .map((each) => ({ each, distance: editDistance(word.toLowerCase(), each.toLowerCase()) }))
+    .filter(({ each, distance }) => distance <= Math.max(1, Math.floor(each.length / 3)))
+    .sort((a, b) => a.distance - b.distance)[0];
+  return near ? `did you mean "${near.each}"?` : `known: ${known.join(", ")}`;
+}
+
+/** Levenshtein's distance, row by row. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (const [i, char] of [...a].entries()) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      const swap = (row[j] ?? 0) + (char === b[j] ? 0 : 1);
+      next.push(Math.min(swap, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

@@ -1,0 +1,167 @@
+/**
+ * Rules between the fields of a configuration. They read a sketch of the file that never fails, so that they speak
+ * even where the schema has found problems too: every problem is told at once.
+ */
+import * as z from "zod";
+import { providers } from "../providers/index.ts";
+import { readQueue, readRepo, readUntil } from "./forms.ts";
+import { pathText, type Problem, Refusal, suggestion } from "./problem.ts";
+
+const word = z.string().nullish().catch(null);
+const words = z.array(z.string().catch("")).nullish().catch(null);
+const given = z.unknown();
+const webhook = z.object({
+  provider: word,
+  auth: word,
+  secret: given,
+  previousSecret: given,
+  previousSecretUntil: word,
+  sources: words,
+  insecure: given,
+  oidc: given,
+});
+const source = z.object({ repo: word, name: word, aliases: words, clusters: words });
+const cluster = z.object({ queue: word, deadLetters: word });
+const sketch = z.object({
+  webhooks: z.record(z.string(), webhook.catch(webhook.parse({}))).catch({}),
+  sources: z.array(source.catch({})).catch([]),
+  clusters: z.record(z.string(), cluster.catch({})).catch({}),
+  unparsed: given,
+});
+type Sketch = z.infer<typeof sketch>;
+type Tell = (path: readonly PropertyKey[], message: string, hint?: string | null) => void;
+
+export function rulesOf(raw: unknown, now: Date): { problems: Problem[]; warnings: Problem[] } {
+  const problems: Problem[] = [];
+  const warnings: Problem[] = [];
+  const file = sketch.safeParse(raw);
+  if (!file.success) return { problems, warnings };
+  const into =
+    (list: Problem[]): Tell =>
+    (path, message, hint = null) =>
+      list.push({ path: pathText(path), message, hint });
+  const problem = into(problems);
+  for (const [name, each] of Object.entries(file.data.webhooks)) {
+    providerRules(name, each, problem);
+    secretRules(name, each, now, problem, into(warnings));
+    narrowing(name, each, file.data, problem);
+  }
+  sourceRules(file.data, problem);
+  queueRules(file.data, problem);
+  return { problems, warnings };
+}
+
+function providerRules(name: string, { provider, auth, oidc }: Sketch["webhooks"][string], problem: Tell): void {
+  const path = ["webhooks", name];
+  if (isGiven(oidc) || auth === "oidc") {
+    problem([...path, isGiven(oidc) ? "oidc" : "auth"], "oidc is not supported yet: it comes with a later version", "use a secret");
+  }
+  if (typeof provider !== "string") return;
+  const known = Object.keys(providers).sort();
+  const row = known.includes(provider) ? providers[provider] : undefined;
+  if (!row) return problem([...path, "provider"], `unknown provider "${provider.slice(0, 60)}"; known: ${known.join(", ")}`);
+  const kinds = row.auth.map((scheme) => scheme.kind);
+  if (typeof auth !== "string" || auth === "oidc" || kinds.some((kind) => kind === auth)) return;
+  problem([...path, "auth"], `${provider} does not authenticate in this way`, `known: ${kinds.join(", ")}; the first is the default`);
+}
+
+function secretRules(name: string, each: Sketch["webhooks"][string], now: Date, problem: Tell, warn: Tell): void {
+  const path = ["webhooks", name];
+  const has = { secret: isGiven(each.secret), previous: isGiven(each.previousSecret), until: isGiven(each.previousSecretUntil) };
+  const insecure = each.insecure === true;
+  if (!has.secret && !insecure && !isGiven(each.oidc)) {
+    problem(
+      [...path, "secret"],
+      "a webhook needs a secret",
+      "write secret: env:NAME or secret: file:PATH (or, for tests only, insecure: true)",
+    );
+  }
+  if (has.secret && insecure)
+    problem([...path, "insecure"], "there is a secret, and insecure: true says there is none", "take one of them out");
+  if (has.previous && !has.secret)
+    problem([...path, "previousSecret"], "a previous secret without a current one", "name the current one as secret");
+  if (has.until && !has.previous) problem([...path, "previousSecretUntil"], "there is no previousSecret that could end", "take it out");
+  if (insecure && !has.secret) warn([...path, "insecure"], "anybody who reaches this webhook can nudge overrides", "give it a secret");
+  const until = typeof each.previousSecretUntil === "string" ? readUntil(each.previousSecretUntil) : null;
+  if (typeof until === "string" && Date.parse(until) <= now.getTime()) {
+    warn(
+      [...path, "previousSecretUntil"],
+      "is over: the previous secret no longer counts",
+      "take previousSecret and previousSecretUntil out",
+    );
+  }
+}
+
+function narrowing(name: string, each: Sketch["webhooks"][string], { sources }: Sketch, problem: Tell): void {
+  const known = sources.flatMap(({ name: own, repo }) => [own, repo]).filter((text) => typeof text === "string");
+  for (const [index, wanted] of (each.sources ?? []).entries()) {
+    const repo = readRepo(wanted);
+    const isKnown = known.includes(wanted) || (typeof repo === "string" && known.some((text) => readRepo(text) === repo));
+    if (!isKnown) problem(["webhooks", name, "sources", index], "no source has this name or repo", suggestion(wanted, known));
+  }
+}
+
+function sourceRules({ webhooks, sources, clusters }: Sketch, problem: Tell): void {
+  if (Object.keys(webhooks).length > 0 && sources.length === 0) {
+    problem(
+      ["sources"],
+      "there are webhooks and no source: no push could match",
+      "write sources: [{ repo: host/path }], the ModuleSource's spec.registry.repo",
+    );
+  }
+  const names = Object.keys(clusters);
+  const places = new Map<string, string>();
+  const taken = new Set<string>();
+  for (const [index, each] of sources.entries()) {
+    const path = ["sources", index];
+    for (const [unknown, wanted] of (each.clusters ?? []).entries()) {
+      if (!names.includes(wanted)) problem([...path, "clusters", unknown], "no cluster has this name", suggestion(wanted, names));
+    }
+    const repos = [
+      { at: [...path, "repo"], text: each.repo },
+      ...(each.aliases ?? []).map((text, alias) => ({ at: [...path, "aliases", alias], text })),
+    ];
+    for (const { at, text } of repos) {
+      const repo = typeof text === "string" ? readRepo(text) : null;
+      if (typeof repo !== "string") continue;
+      const first = places.get(repo);
+      if (first !== undefined) problem(at, `the same repository as ${first}`, "one place has one source; use its clusters and modules");
+      else places.set(repo, pathText(at));
+    }
+    if (typeof each.name === "string" && taken.has(each.name)) problem([...path, "name"], "another source has this name", null);
+    if (typeof each.name === "string") taken.add(each.name);
+  }
+}
+
+function queueRules({ webhooks, clusters, unparsed }: Sketch, problem: Tell): void {
+  const names = Object.keys(clusters);
+  if (names.length === 0) problem(["clusters"], "there is no cluster", 'write clusters: { dev: { queue: "embedded:" } }');
+  const forms = new Map<string, string>();
+  let embedded = false;
+  for (const [name, { queue }] of Object.entries(clusters)) {
+    if (name === "unparsed")
+      problem(["clusters", name], "this name is taken: the relay keeps unreadable deliveries under it", "choose another");
+    const form = typeof queue === "string" ? readQueue(queue, ".") : null;
+    if (form === null || form instanceof Refusal) continue;
+    embedded ||= form.kind === "embedded";
+    if (form.kind !== "sqs" && form.kind !== "env") continue; // in the others each cluster has its own queue
+    const key = form.kind === "sqs" ? form.url : `env:${form.name}`;
+    const first = forms.get(key);
+    if (first !== undefined)
+      problem(
+        ["clusters", name, "queue"],
+        `the same queue as clusters.${first}`,
+        "one queue per cluster: a dead cluster stalls nobody else",
+      );
+    else forms.set(key, name);
+  }
+  if (Object.keys(webhooks).length > 0 && names.length > 0 && !embedded && !isGiven(unparsed)) {
+    problem(
+      ["unparsed"],
+      "deliveries that cannot be read need a place",
+      "write unparsed: with a queue of its own, in the same forms as a cluster's queue",
+    );
+  }
+}
+
+const isGiven = (value: unknown) => value !== undefined && value !== null;

@@ -1,0 +1,141 @@
+/** The one schema of the configuration file: the shape of each field. Rules between fields are in rules.ts. */
+import * as z from "zod";
+import type { KubernetesConfig, QueueForm } from "../config.ts";
+import * as forms from "./forms.ts";
+import { Refusal, suggestion } from "./problem.ts";
+
+const MIB = 1024 ** 2;
+const DEFAULT_LOOKS_MS = [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000];
+
+/** Relative paths in the file are resolved against `folder`. */
+export function relaySchema(folder: string) {
+  const secretRef = written((text) => forms.readSecretRef(text, folder));
+  const queue = written((text) => forms.readQueue(text, folder));
+  const webhook = block({
+    provider: text,
+    auth: optional(text),
+    secret: optional(secretRef),
+    previousSecret: optional(secretRef),
+    previousSecretUntil: optional(written(forms.readUntil)),
+    username: optional(text),
+    host: optional(written(forms.readHost)),
+    sources: optional(z.array(text)),
+    maxBody: optional(bytes),
+    insecure: z.boolean().default(false),
+    oidc: optional(z.unknown()), // named in rules.ts, where what it means is said
+  }).transform(({ oidc: _, ...rest }) => rest);
+  const source = block({
+    repo,
+    name: optional(text),
+    noise: z.enum(["drop", "keep"]).default("drop"),
+    aliases: z.array(repo).default([]),
+    modules: z.array(text).min(1).default(["*"]),
+    clusters: optional(z.array(text)),
+  });
+  const cluster = block({
+    queue,
+    deadLetters: optional(queue),
+    region: optional(text),
+    endpoint: optional(written(forms.readUrl)),
+    kubernetes: optional(kubernetes(folder)),
+  }).transform(({ region, endpoint, ...rest }) => {
+    const placed = (form: QueueForm): QueueForm => (form.kind === "sqs" || form.kind === "env" ? { ...form, region, endpoint } : form);
+    return { ...rest, queue: placed(rest.queue), deadLetters: rest.deadLetters && placed(rest.deadLetters) };
+  });
+  return block({
+    webhooks: z.record(name, webhook).default({}),
+    sources: z.array(source).default([]),
+    clusters: z.record(name, cluster),
+    unparsed: optional(queue),
+    listen: listen.default({ host: "0.0.0.0", port: 8080 }),
+    limits: block({ body: bytes.default(MIB), unparsed: z.int().min(1).default(1000) }).prefault({}),
+    tuning: tuning.prefault({}),
+  });
+}
+
+const text = z.string().min(1, "is empty").max(1024, "is too long");
+const repo = written(forms.readRepo);
+const duration = written(forms.readDuration);
+const bytes = z.union([z.int().min(1), written(forms.readSize)], "expected a number of bytes, or a size such as 512KiB");
+/** A webhook's or cluster's name is part of a URL, of a queue's name and of a label. */
+const name = z
+  .string()
+  .regex(/^[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/, "a name has letters, digits, - _ . and at most 63 characters");
+const port = z.int().min(0).max(65_535);
+const listen = z.union(
+  [
+    port.transform((each) => ({ host: "0.0.0.0", port: each })),
+    written(readListen),
+    block({ host: text.default("0.0.0.0"), port: port.default(8080) }),
+  ],
+  "expected a port, host:port, or { host, port }",
+);
+
+function readListen(address: string): { host: string; port: number } | Refusal {
+  const [, host, digits] = /^(.*):(\d{1,5})$/.exec(address) ?? [];
+  if (digits === undefined || Number(digits) > 65_535) return new Refusal("not an address", "write 8080, 127.0.0.1:8080 or [::1]:8080");
+  return { host: (host ?? "").replace(/^\[(.*)\]$/, "$1") || "0.0.0.0", port: Number(digits) };
+}
+
+const looks = z
+  .array(duration)
+  .min(1)
+  .refine(
+    (each) => each.every((ms, index) => index === 0 || ms > (each[index - 1] ?? 0)),
+    "the looks must grow, for example [10s, 30s, 90s]",
+  );
+const tuning = block({
+  cooldown: duration.default(5000),
+  looks: looks.default(DEFAULT_LOOKS_MS),
+  patchesPerSecond: z.number().positive().max(10_000).default(50),
+}).transform((each) => ({ cooldownMs: each.cooldown, looksMs: each.looks, patchesPerSecond: each.patchesPerSecond }));
+
+function kubernetes(folder: string) {
+  const secretRef = written((ref) => forms.readSecretRef(ref, folder));
+  return block({
+    inCluster: z.literal(true, "only true has a meaning here; leave it out otherwise").optional(),
+    kubeconfig: written((path) => forms.readKubeconfig(path, folder)).optional(),
+    context: text.optional(),
+    server: written(forms.readUrl).optional(),
+    ca: secretRef.optional(),
+    token: secretRef.optional(),
+  }).transform(({ inCluster, kubeconfig, context, server, ca, token }, check): KubernetesConfig => {
+    const ways = [inCluster, kubeconfig ?? context, server ?? ca ?? token].filter((way) => way !== undefined);
+    if (ways.length === 1 && inCluster) return { kind: "inCluster" };
+    if (ways.length === 1 && server !== undefined && token) return { kind: "server", server, ca: ca ?? null, token };
+    if (ways.length === 1 && (kubeconfig ?? context))
+      return { kind: "kubeconfig", kubeconfig: kubeconfig ?? null, context: context ?? null };
+    const message =
+      ways.length > 1
+        ? "names more than one way to the API server"
+        : ways.length === 0
+          ? "names no way to the API server"
+          : "server and token go together";
+    const hint = "write inCluster: true; or kubeconfig: PATH and context: NAME (one of them is enough); or server, ca and token";
+    check.addIssue({ code: "custom", message, params: { hint } });
+    return z.NEVER;
+  });
+}
+
+/** An object whose unknown keys are problems; problemsOf() reads one hint per key from the message. */
+function block<Shape extends z.ZodRawShape>(shape: Shape) {
+  const known = Object.keys(shape);
+  return z.strictObject(shape, {
+    error: (issue) => (issue.code === "unrecognized_keys" ? issue.keys.map((key) => suggestion(key, known)).join("\n") : undefined),
+  });
+}
+
+/** Left out, or null, is null. */
+function optional<Schema extends z.ZodType>(schema: Schema) {
+  return schema.nullable().default(null);
+}
+
+/** A text that is read by one of the forms. */
+function written<Value>(read: (text: string) => Value | Refusal) {
+  return z.string().transform((given, check): Value => {
+    const value = read(given);
+    if (!(value instanceof Refusal)) return value;
+    check.addIssue({ code: "custom", message: value.message, params: { hint: value.hint } });
+    return z.NEVER;
+  });
+}
