@@ -50,15 +50,67 @@ export interface RegistryProvider<P = unknown> {
 }
 
 /** Reads each item of a list by its schema; `toPush` gives null for what is not a push. A bad item becomes {@link Unreadable}. */
-export function readEach<T>(items: readonly unknown[], schema: z.ZodType<T>, toPush: (item: T) => PushEvent | null): Push[] {
+export function readEach<T>(items: readonly unknown[], schema: z.ZodType<T>, toPush: (item: T) => Push | null): Push[] {
   return items.flatMap((item, index): Push[] => {
     const read = schema.safeParse(item);
     if (!read.success) return [{ unreadable: `[${index}] ${problems(read.error)}` }];
     const push = toPush(read.data);
     if (push === null) return [];
+    if (isUnreadable(push)) return [{ unreadable: `[${index}] ${push.unreadable}` }];
     const checked = pushEvent.safeParse(push);
     return checked.success ? [checked.data] : [{ unreadable: `[${index}] ${problems(checked.error)}` }];
   });
 }
 
 export const isUnreadable = (push: Push): push is Unreadable => "unreadable" in push;
+
+/** What a delivery holds: the pushes, and of each part that could not be read, why (no value of the input stands in it). */
+export interface Reading {
+  readonly pushes: readonly PushEvent[];
+  readonly unreadable: readonly string[];
+}
+
+/**
+ * Reads a delivery's raw body. Pure, and never throws: a body that is no JSON or of another shape is one unreadable part.
+ * Ids are unique within the result: the second push of one id gets `<id>/2`, since the key of a push is made from it.
+ */
+export function pushesOf<P>(provider: RegistryProvider<P>, body: Uint8Array, delivery: DeliveryContext): Reading {
+  const decoded = decode(body, delivery.headers["content-type"] ?? "");
+  if ("unreadable" in decoded) return { pushes: [], unreadable: [decoded.unreadable] };
+  const read = provider.payload.safeParse(decoded.json);
+  if (!read.success) return { pushes: [], unreadable: [problems(read.error)] };
+  const pushes: PushEvent[] = [];
+  const unreadable: string[] = [];
+  const unique = numbering();
+  for (const push of provider.pushes(read.data, delivery)) {
+    if (isUnreadable(push)) unreadable.push(push.unreadable);
+    else pushes.push({ ...push, id: push.id === null ? null : unique(push.id) });
+  }
+  return { pushes, unreadable };
+}
+
+/** The content type only picks the decoder: a form holds the JSON in `payload`, everything else is JSON (Distribution's own type, none at all …). */
+function decode(body: Uint8Array, contentType: string): { json: unknown } | Unreadable {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(body);
+    const json = /^application\/x-www-form-urlencoded\b/i.test(contentType) ? (new URLSearchParams(text).get("payload") ?? "") : text;
+    return { json: JSON.parse(json) };
+  } catch {
+    return { unreadable: "(whole): not JSON in UTF-8" };
+  }
+}
+
+/** Gives back each id it is called with; an id that it gave before comes with the next free `/2`, `/3` … behind it. */
+function numbering(): (id: string) => string {
+  const given = new Set<string>();
+  const next = new Map<string, number>();
+  return (id) => {
+    let unique = id;
+    for (let n = next.get(id) ?? 2; given.has(unique); n++) {
+      unique = `${id}/${n}`;
+      next.set(id, n + 1);
+    }
+    given.add(unique);
+    return unique;
+  };
+}
