@@ -3,8 +3,7 @@
  * nor the place of the first difference shows in the time that a refusal takes. Fails closed: what is odd is refused.
  */
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
-import { RelayError } from "./outcome.ts";
-import type { AuthScheme, DeliveryHeaders, RegistryProvider } from "./providers/provider.ts";
+import type { AuthScheme, DeliveryHeaders } from "./providers/provider.ts";
 
 /** What is looked at. `rawBody` is what the wire brought, before any decoding. */
 export interface AuthRequest {
@@ -30,13 +29,6 @@ export function authenticate(scheme: AuthScheme, request: AuthRequest, secrets: 
   const [byCurrent, byPrevious] = [secrets.current, secrets.previous ?? ""].map((secret) => proves(secret) && secret !== "");
   if (byCurrent) return "current";
   return byPrevious ? "previous" : "refused";
-}
-
-/** The scheme that `auth:` chooses by its kind, the provider's first where it says nothing. The configuration has refused all others before. */
-export function schemeOf(provider: RegistryProvider, kind: string | null): AuthScheme {
-  const scheme = kind === null ? provider.auth[0] : provider.auth.find((each) => each.kind === kind);
-  if (!scheme) throw new RelayError("INTERNAL", `${provider.name} knows no such authentication`);
-  return scheme;
 }
 
 /** True where both are the same text. */

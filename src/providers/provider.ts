@@ -71,13 +71,11 @@ export interface Reading {
 }
 
 /**
- * Reads a delivery's raw body. Pure, and never throws: a body that is no JSON or of another shape is one unreadable part.
+ * Reads a decoded body. Pure, and never throws: a body of another shape is one unreadable part.
  * Ids are unique within the result: the second push of one id gets `<id>/2`, since the key of a push is made from it.
  */
-export function pushesOf<P>(provider: RegistryProvider<P>, body: Uint8Array, delivery: DeliveryContext): Reading {
-  const decoded = decode(body, delivery.headers["content-type"] ?? "");
-  if ("unreadable" in decoded) return { pushes: [], unreadable: [decoded.unreadable] };
-  const read = provider.payload.safeParse(decoded.json);
+export function pushesOf<P>(provider: RegistryProvider<P>, payload: unknown, delivery: DeliveryContext): Reading {
+  const read = provider.payload.safeParse(payload);
   if (!read.success) return { pushes: [], unreadable: [problems(read.error)] };
   const pushes: PushEvent[] = [];
   const unreadable: string[] = [];
@@ -87,17 +85,6 @@ export function pushesOf<P>(provider: RegistryProvider<P>, body: Uint8Array, del
     else pushes.push({ ...push, id: push.id === null ? null : unique(push.id) });
   }
   return { pushes, unreadable };
-}
-
-/** The content type only picks the decoder: a form holds the JSON in `payload`, everything else is JSON (Distribution's own type, none at all …). */
-function decode(body: Uint8Array, contentType: string): { json: unknown } | Unreadable {
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(body);
-    const json = /^application\/x-www-form-urlencoded\b/i.test(contentType) ? (new URLSearchParams(text).get("payload") ?? "") : text;
-    return { json: JSON.parse(json) };
-  } catch {
-    return { unreadable: "(whole): not JSON in UTF-8" };
-  }
 }
 
 /** Gives back each id it is called with; an id that it gave before comes with the next free `/2`, `/3` … behind it. */
@@ -113,4 +100,9 @@ function numbering(): (id: string) => string {
     given.add(unique);
     return unique;
   };
+}
+
+/** The scheme that `auth:` chooses by its kind, the provider's first where it says nothing; undefined: not one of this provider's. */
+export function schemeOf(provider: RegistryProvider, kind: string | null): AuthScheme | undefined {
+  return kind === null ? provider.auth[0] : provider.auth.find((scheme) => scheme.kind === kind);
 }
