@@ -43,7 +43,8 @@ export function problemsOf(error: z.ZodError): Problem[] {
   });
 }
 
-const plain = (message: string) => message.replace(/^Invalid (?:input|option): /, "").replace("received undefined", "it is missing");
+const plain = (message: string) =>
+  message.replace(/^(?:Invalid (?:input|option)|Too (?:small|big)): /, "").replace("received undefined", "it is missing");
 
 function hintOf(issue: z.core.$ZodIssue): string | null {
   const hint: unknown = issue.code === "custom" ? issue.params?.["hint"] : null;
@@ -62,10 +63,10 @@ export function suggestion(word: string, known: readonly string[]): string {
 /** Levenshtein's distance, row by row. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, char] of [...a].entries()) {
+  for (let i = 0; i < a.length; i++) {
     const next = [i + 1];
     for (let j = 0; j < b.length; j++) {
-      const swap = (row[j] ?? 0) + (char === b[j] ? 0 : 1);
+      const swap = (row[j] ?? 0) + (a[i] === b[j] ? 0 : 1);
       next.push(Math.min(swap, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
     }
     row = next;

@@ -3,13 +3,13 @@
  * even where the schema has found problems too: every problem is told at once.
  */
 import * as z from "zod";
-import { providers } from "../providers/index.ts";
+import { providerNames, providers } from "../providers/index.ts";
 import { readQueue, readRepo, readUntil } from "./forms.ts";
 import { pathText, type Problem, Refusal, suggestion } from "./problem.ts";
 
 const word = z.string().nullish().catch(null);
 const words = z.array(z.string().catch("")).nullish().catch(null);
-const given = z.unknown();
+const given = z.unknown().optional();
 const webhook = z.object({
   provider: word,
   auth: word,
@@ -23,7 +23,7 @@ const webhook = z.object({
 const source = z.object({ repo: word, name: word, aliases: words, clusters: words });
 const cluster = z.object({ queue: word, deadLetters: word });
 const sketch = z.object({
-  webhooks: z.record(z.string(), webhook.catch(webhook.parse({}))).catch({}),
+  webhooks: z.record(z.string(), webhook.catch({})).catch({}),
   sources: z.array(source.catch({})).catch([]),
   clusters: z.record(z.string(), cluster.catch({})).catch({}),
   unparsed: given,
@@ -57,8 +57,8 @@ function providerRules(name: string, { provider, auth, oidc }: Sketch["webhooks"
     problem([...path, isGiven(oidc) ? "oidc" : "auth"], "oidc is not supported yet: it comes with a later version", "use a secret");
   }
   if (typeof provider !== "string") return;
-  const known = Object.keys(providers).sort();
-  const row = known.includes(provider) ? providers[provider] : undefined;
+  const known = providerNames.toSorted();
+  const row = providers[provider];
   if (!row) return problem([...path, "provider"], `unknown provider "${provider.slice(0, 60)}"; known: ${known.join(", ")}`);
   const kinds = row.auth.map((scheme) => scheme.kind);
   if (typeof auth !== "string" || auth === "oidc" || kinds.some((kind) => kind === auth)) return;
@@ -135,15 +135,14 @@ function sourceRules({ webhooks, sources, clusters }: Sketch, problem: Tell): vo
 
 function queueRules({ webhooks, clusters, unparsed }: Sketch, problem: Tell): void {
   const names = Object.keys(clusters);
-  if (names.length === 0) problem(["clusters"], "there is no cluster", 'write clusters: { dev: { queue: "embedded:" } }');
   const forms = new Map<string, string>();
-  let embedded = false;
+  let needsUnparsed = Object.keys(webhooks).length > 0 && names.length > 0 && !isGiven(unparsed);
   for (const [name, { queue }] of Object.entries(clusters)) {
     if (name === "unparsed")
       problem(["clusters", name], "this name is taken: the relay keeps unreadable deliveries under it", "choose another");
     const form = typeof queue === "string" ? readQueue(queue, ".") : null;
+    if (form === null || form instanceof Refusal || form.kind === "embedded") needsUnparsed = false;
     if (form === null || form instanceof Refusal) continue;
-    embedded ||= form.kind === "embedded";
     if (form.kind !== "sqs" && form.kind !== "env") continue; // in the others each cluster has its own queue
     const key = form.kind === "sqs" ? form.url : `env:${form.name}`;
     const first = forms.get(key);
@@ -155,7 +154,7 @@ function queueRules({ webhooks, clusters, unparsed }: Sketch, problem: Tell): vo
       );
     else forms.set(key, name);
   }
-  if (Object.keys(webhooks).length > 0 && names.length > 0 && !embedded && !isGiven(unparsed)) {
+  if (needsUnparsed) {
     problem(
       ["unparsed"],
       "deliveries that cannot be read need a place",

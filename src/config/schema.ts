@@ -22,8 +22,8 @@ export function relaySchema(folder: string) {
     sources: optional(z.array(text)),
     maxBody: optional(bytes),
     insecure: z.boolean().default(false),
-    oidc: optional(z.unknown()), // named in rules.ts, where what it means is said
-  }).transform(({ oidc: _, ...rest }) => rest);
+    oidc: optional(z.unknown()), // known as a name; rules.ts refuses it until a provider authenticates so
+  });
   const source = block({
     repo,
     name: optional(text),
@@ -45,7 +45,7 @@ export function relaySchema(folder: string) {
   return block({
     webhooks: z.record(name, webhook).default({}),
     sources: z.array(source).default([]),
-    clusters: z.record(name, cluster),
+    clusters: z.record(name, cluster).refine((each) => Object.keys(each).length > 0, "there is no cluster"),
     unparsed: optional(queue),
     listen: listen.default({ host: "0.0.0.0", port: 8080 }),
     limits: block({ body: bytes.default(MIB), unparsed: z.int().min(1).default(1000) }).prefault({}),

@@ -1,0 +1,493 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type LoadResult, loadConfig, resolveQueue } from "../src/config.ts";
+import { readDuration, readRepo, readSize, readUntil } from "../src/config/forms.ts";
+import { Refusal } from "../src/config/problem.ts";
+
+let folder: string;
+beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), "config-"))));
+afterAll(async () => rm(folder, { recursive: true }));
+
+const now = new Date("2026-06-01T00:00:00Z");
+
+async function load(text: string, name = "relay.yaml"): Promise<LoadResult> {
+  const file = join(folder, name);
+  await writeFile(file, text);
+  return loadConfig({ file, env: {}, now });
+}
+
+async function loaded(text: string, name?: string) {
+  const result = await load(text, name);
+  if (!result.ok) throw new Error(JSON.stringify(result.problems));
+  return result;
+}
+
+/** `path: message (hint)` of every problem. */
+async function problems(text: string, name?: string): Promise<string[]> {
+  const result = await load(text, name);
+  return result.ok ? [] : result.problems.map(({ path, message, hint }) => `${path}: ${message}${hint === null ? "" : ` (${hint})`}`);
+}
+
+const MINIMAL = {
+  webhooks: { prod: { provider: "harbor", secret: "env:S" } },
+  sources: [{ repo: "r.example.com/m" }],
+  clusters: { dev: { queue: "embedded:" } },
+};
+type Tree = Record<string, unknown>;
+/** The minimal file with parts replaced; `part` is merged one level deep into webhooks.prod, clusters.dev, sources[0]. */
+const withWebhook = (part: Tree) => JSON.stringify({ ...MINIMAL, webhooks: { prod: { ...MINIMAL.webhooks.prod, ...part } } });
+const withSource = (part: Tree) => JSON.stringify({ ...MINIMAL, sources: [{ ...MINIMAL.sources[0], ...part }] });
+const withCluster = (part: Tree) => JSON.stringify({ ...MINIMAL, clusters: { dev: { ...MINIMAL.clusters.dev, ...part } } });
+const withTop = (part: Tree) => JSON.stringify({ ...MINIMAL, ...part });
+
+describe("a good file", () => {
+  it("writes out every default", async () => {
+    const { config, warnings } = await loaded(`
+webhooks:
+  prod: { provider: harbor, secret: env:HARBOR_SECRET }
+sources:
+  - repo: registry.example.com/deckhouse/modules
+clusters:
+  dev: { queue: "embedded:" }
+`);
+    expect(warnings).toEqual([]);
+    expect(config).toEqual({
+      webhooks: {
+        prod: {
+          provider: "harbor",
+          auth: null,
+          secret: { kind: "env", name: "HARBOR_SECRET" },
+          previousSecret: null,
+          previousSecretUntil: null,
+          username: null,
+          host: null,
+          sources: null,
+          maxBody: null,
+          insecure: false,
+          oidc: null,
+        },
+      },
+      sources: [
+        { repo: "registry.example.com/deckhouse/modules", name: null, noise: "drop", aliases: [], modules: ["*"], clusters: ["dev"] },
+      ],
+      clusters: { dev: { queue: { kind: "embedded", folder: join(folder, "data") }, deadLetters: null, kubernetes: null } },
+      unparsed: { kind: "embedded", folder: join(folder, "data") },
+      listen: { host: "0.0.0.0", port: 8080 },
+      limits: { body: 1024 ** 2, unparsed: 1000 },
+      tuning: { cooldownMs: 5000, looksMs: [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000], patchesPerSecond: 50 },
+    });
+  });
+
+  it("takes everything that can be written", async () => {
+    const { config } = await loaded(`
+webhooks:
+  prod: { provider: generic, auth: token, host: Registry.Example.COM:443, secret: file:secrets/prod, previousSecret: env:OLD, previousSecretUntil: 2026-12-31, username: relay, sources: [test, "b.example.com:5000/x"], maxBody: 64KiB }
+sources:
+  - { repo: https://A.example.com:443/Modules/, name: test, noise: keep, aliases: [a.corp:8443/d8], modules: ["echo*"], clusters: [stage] }
+  - { repo: b.example.com:5000/x }
+clusters:
+  dev: { queue: "https://sqs.eu-central-1.amazonaws.com/1/dev", deadLetters: "env:DEAD", region: eu-central-1, endpoint: "http://localhost:9324", kubernetes: { inCluster: true } }
+  stage: { queue: "embedded:../q", kubernetes: { context: stage } }
+  prod: { queue: "hub:https://hub.example.com", kubernetes: { server: "https://10.0.0.1:6443", ca: file:ca.crt, token: env:TOKEN } }
+unparsed: env:UNPARSED
+listen: 127.0.0.1:9000
+limits: { body: 2MiB, unparsed: 5 }
+tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
+`);
+    expect(config.webhooks["prod"]).toMatchObject({
+      auth: "token",
+      host: "registry.example.com",
+      secret: { kind: "file", path: join(folder, "secrets/prod") },
+      previousSecretUntil: "2027-01-01T00:00:00.000Z",
+      sources: ["test", "b.example.com:5000/x"],
+      maxBody: 65_536,
+    });
+    expect(config.sources).toMatchObject([
+      { repo: "a.example.com/modules", noise: "keep", aliases: ["a.corp:8443/d8"], clusters: ["stage"] },
+      { repo: "b.example.com:5000/x", clusters: ["dev", "stage", "prod"] },
+    ]);
+    const place = { region: "eu-central-1", endpoint: "http://localhost:9324" };
+    expect(config.clusters).toEqual({
+      dev: {
+        queue: { kind: "sqs", url: "https://sqs.eu-central-1.amazonaws.com/1/dev", ...place },
+        deadLetters: { kind: "env", name: "DEAD", ...place },
+        kubernetes: { kind: "inCluster" },
+      },
+      stage: {
+        queue: { kind: "embedded", folder: join(folder, "../q") },
+        deadLetters: null,
+        kubernetes: { kind: "kubeconfig", kubeconfig: null, context: "stage" },
+      },
+      prod: {
+        queue: { kind: "hub", url: "https://hub.example.com" },
+        deadLetters: null,
+        kubernetes: {
+          kind: "server",
+          server: "https://10.0.0.1:6443",
+          ca: { kind: "file", path: join(folder, "ca.crt") },
+          token: { kind: "env", name: "TOKEN" },
+        },
+      },
+    });
+    expect(config.unparsed).toEqual({ kind: "env", name: "UNPARSED", region: null, endpoint: null });
+    expect(config.listen).toEqual({ host: "127.0.0.1", port: 9000 });
+    expect(config.limits).toEqual({ body: 2 * 1024 ** 2, unparsed: 5 });
+    expect(config.tuning).toEqual({ cooldownMs: 500, looksMs: [1000, 60_000], patchesPerSecond: 0.5 });
+  });
+
+  it("of a worker has neither webhooks nor sources", async () => {
+    const { config } = await loaded(
+      `{ "clusters": { "dev": { "queue": "env:QUEUE_URL", "kubernetes": { "inCluster": true } } } }`,
+      "relay.json",
+    );
+    expect(config).toMatchObject({ webhooks: {}, sources: [], unparsed: null });
+  });
+
+  it.each([
+    [{ kubeconfig: "kube/dev" }, { kubeconfig: { kind: "path", path: "kube/dev" }, context: null }],
+    [
+      { kubeconfig: "file:kube/dev", context: "dev" },
+      { kubeconfig: { kind: "file", path: "kube/dev" }, context: "dev" },
+    ],
+    [{ kubeconfig: "env:KUBE" }, { kubeconfig: { kind: "env", name: "KUBE" }, context: null }],
+  ])("reads the kubeconfig of %j", async (kubernetes, expected) => {
+    const { config } = await loaded(withCluster({ kubernetes }));
+    const ref = "path" in expected.kubeconfig ? { ...expected.kubeconfig, path: join(folder, "kube/dev") } : expected.kubeconfig;
+    expect(config.clusters["dev"]?.kubernetes).toEqual({ kind: "kubeconfig", ...expected, kubeconfig: ref });
+  });
+
+  it.each([
+    [9000, { host: "0.0.0.0", port: 9000 }],
+    [":0", { host: "0.0.0.0", port: 0 }],
+    ["[::1]:80", { host: "::1", port: 80 }],
+    [{ host: "localhost" }, { host: "localhost", port: 8080 }],
+  ])("listens on %j", async (listen, expected) => {
+    expect((await loaded(withTop({ listen }))).config.listen).toEqual(expected);
+  });
+
+  it("narrows a webhook by a source's repo in any spelling", async () => {
+    expect(await problems(withWebhook({ sources: ["https://R.example.com:443/m/"] }))).toEqual([]);
+  });
+});
+
+describe("where it comes from", () => {
+  it("is inline JSON in MPO_RELAY_CONFIG", async () => {
+    const result = await loadConfig({ env: { MPO_RELAY_CONFIG: JSON.stringify(MINIMAL) } });
+    expect(result).toMatchObject({ ok: true, file: "MPO_RELAY_CONFIG" });
+  });
+
+  it("is a path in MPO_RELAY_CONFIG, after --config", async () => {
+    await load(JSON.stringify(MINIMAL), "one.json");
+    await load(JSON.stringify(MINIMAL), "two.yaml");
+    const env = { MPO_RELAY_CONFIG: join(folder, "one.json") };
+    expect(await loadConfig({ env })).toMatchObject({ ok: true, file: join(folder, "one.json") });
+    expect(await loadConfig({ env, file: join(folder, "two.yaml") })).toMatchObject({ ok: true, file: join(folder, "two.yaml") });
+  });
+
+  it("is named where it cannot be read", async () => {
+    const result = await loadConfig({ file: join(folder, "nowhere.yaml"), env: {} });
+    expect(result).toMatchObject({
+      ok: false,
+      problems: [{ path: "", message: expect.stringMatching(/cannot read .*nowhere\.yaml \(ENOENT\)/) }],
+    });
+  });
+});
+
+describe("a file that is no data", () => {
+  it.each([
+    ["relay.json", `{\n  "webhooks": {,\n}`, ": not valid JSON"],
+    ["relay.yaml", "clusters:\n  dev: {}\n  dev: {}\n", ": not valid YAML, line 3: this key stands there twice"],
+    ["relay.yaml", "clusters:\n\tdev: {}\n", ": not valid YAML, line 2: a tab cannot indent in YAML"],
+    ["relay.yaml", "clusters: {}\n---\nclusters: {}\n", ": not valid YAML, line 2: a second document begins; the configuration is one"],
+    ["relay.yaml", "clusters: !Ref x\n", ": not valid YAML, line 1: tags (!name) have no meaning here"],
+    ["relay.yaml", "", ": expected object, received null"],
+    ["relay.yaml", "hello", ": expected object, received string"],
+    ["relay.json", "[]", ": expected object, received array"],
+  ])("%s %j", async (name, text, problem) => {
+    expect((await problems(text, name)).join()).toContain(problem);
+  });
+
+  it("does not show the text around a mistake, which can be a secret", async () => {
+    for (const [name, text] of [
+      ["relay.json", `{"secret": "hunter2-hunter2" x}`],
+      ["relay.yaml", `secret: "hunter2-hunter2" x`],
+    ] as const) {
+      const told = await problems(text, name);
+      expect(told).toHaveLength(1);
+      expect(told.join()).not.toContain("hunter2");
+    }
+  });
+
+  it("survives aliases that grow without bound", async () => {
+    const rows = Array.from({ length: 9 }, (_, i) => `a${i + 1}: &a${i + 1} [${Array(9).fill(`*a${i}`).join(", ")}]`);
+    expect(await problems(`a0: &a0 [x, x]\n${rows.join("\n")}\n`)).toEqual([": not valid YAML: its aliases do not resolve"]);
+  });
+
+  it("is not confused by names of JavaScript's own", async () => {
+    const text = `{"webhooks":{"__proto__":{"provider":"harbor"},"prod":{"provider":"constructor","secret":"env:S"}},"sources":[{"repo":"r.example.com/m"}],"clusters":{"dev":{"queue":"embedded:"}}}`;
+    expect((await problems(text, "relay.json")).join("\n")).toContain(`webhooks.prod.provider: unknown provider "constructor"`);
+  });
+});
+
+describe("each problem, with its path and a hint", () => {
+  it.each<[string, string, string]>([
+    // webhooks
+    [
+      "provider",
+      withWebhook({ provider: "habor" }),
+      'webhooks.prod.provider: unknown provider "habor"; known: distribution, generic, harbor',
+    ],
+    ["no provider", withTop({ webhooks: { prod: { secret: "env:S" } } }), "webhooks.prod.provider: expected string, it is missing"],
+    ["unknown key", withWebhook({ secert: "env:S" }), 'webhooks.prod.secert: unknown key (did you mean "secret"?)'],
+    ["unknown key, top", withTop({ cluster: {} }), 'cluster: unknown key (did you mean "clusters"?)'],
+    ["unknown key, far", withTop({ tuning: { bananas: 1 } }), "tuning.bananas: unknown key (known: cooldown, looks, patchesPerSecond)"],
+    [
+      "name",
+      withTop({ webhooks: { "a/b": { provider: "harbor", secret: "env:S" } } }),
+      'webhooks."a/b": a name has letters, digits, - _ . and at most 63 characters',
+    ],
+    ["auth", withWebhook({ auth: "hmac" }), "webhooks.prod.auth: harbor does not authenticate in this way (known: "],
+    ["auth oidc", withWebhook({ auth: "oidc" }), "webhooks.prod.auth: oidc is not supported yet"],
+    ["oidc", withWebhook({ oidc: { audience: "x" } }), "webhooks.prod.oidc: oidc is not supported yet"],
+    [
+      "no secret",
+      withTop({ webhooks: { prod: { provider: "harbor" } } }),
+      "webhooks.prod.secret: a webhook needs a secret (write secret: env:NAME",
+    ],
+    ["secret null", withWebhook({ secret: null }), "webhooks.prod.secret: a webhook needs a secret"],
+    [
+      "insecure and secret",
+      withWebhook({ insecure: true }),
+      "webhooks.prod.insecure: there is a secret, and insecure: true says there is none",
+    ],
+    [
+      "ssm",
+      withWebhook({ secret: "ssm:/a" }),
+      "webhooks.prod.secret: ssm: references come with the serverless deployment (use env: or file: here)",
+    ],
+    ["env name", withWebhook({ secret: "env:a b" }), "webhooks.prod.secret: env: needs the name of a variable"],
+    [
+      "previous alone",
+      withTop({ webhooks: { prod: { provider: "harbor", insecure: true, previousSecret: "env:S" } } }),
+      "webhooks.prod.previousSecret: a previous secret without a current one",
+    ],
+    ["until alone", withWebhook({ previousSecretUntil: "2026-12-31" }), "webhooks.prod.previousSecretUntil: there is no previousSecret"],
+    [
+      "until",
+      withWebhook({ previousSecret: "env:O", previousSecretUntil: "soon" }),
+      "webhooks.prod.previousSecretUntil: not a date (write 2026-12-31",
+    ],
+    ["host", withWebhook({ host: "https://x/" }), "webhooks.prod.host: not a host"],
+    [
+      "webhook sources",
+      withWebhook({ sources: ["tset"] }),
+      "webhooks.prod.sources[0]: no source has this name or repo (known: r.example.com/m)",
+    ],
+    ["maxBody", withWebhook({ maxBody: "big" }), "webhooks.prod.maxBody: expected a number of bytes, or a size such as 512KiB"],
+    // sources
+    ["no sources", withTop({ sources: [] }), "sources: there are webhooks and no source: no push could match"],
+    ["repo", withSource({ repo: "modules" }), "sources[0].repo: not a repository (write host/path"],
+    ["repo with tag", withSource({ repo: "r.example.com/m:tag" }), "sources[0].repo: not a repository"],
+    ["alias", withSource({ aliases: ["x y"] }), "sources[0].aliases[0]: not a repository"],
+    [
+      "alias of itself",
+      withSource({ aliases: ["https://R.example.com/m"] }),
+      "sources[0].aliases[0]: the same repository as sources[0].repo",
+    ],
+    [
+      "same repo",
+      withTop({ sources: [{ repo: "r.example.com/m" }, { repo: "r.example.com:443/m/" }] }),
+      "sources[1].repo: the same repository as sources[0].repo",
+    ],
+    [
+      "same name",
+      withTop({
+        sources: [
+          { repo: "r.example.com/a", name: "t" },
+          { repo: "r.example.com/b", name: "t" },
+        ],
+      }),
+      "sources[1].name: another source has this name",
+    ],
+    ["noise", withSource({ noise: "maybe" }), 'sources[0].noise: expected one of "drop"|"keep"'],
+    ["source cluster", withSource({ clusters: ["de"] }), 'sources[0].clusters[0]: no cluster has this name (did you mean "dev"?)'],
+    ["no modules", withSource({ modules: [] }), "sources[0].modules: expected array to have >=1 items"],
+    // clusters
+    ["no clusters", withTop({ clusters: {} }), "clusters: there is no cluster"],
+    ["clusters missing", withTop({ clusters: undefined }), "clusters: expected record, it is missing"],
+    ["cluster unparsed", withTop({ clusters: { unparsed: { queue: "embedded:" } } }), "clusters.unparsed: this name is taken"],
+    ["no queue", withTop({ clusters: { dev: {} } }), "clusters.dev.queue: expected string, it is missing"],
+    ["queue", withCluster({ queue: "redis://x" }), "clusters.dev.queue: not a queue (write embedded:"],
+    ["queue without path", withCluster({ queue: "https://sqs.amazonaws.com" }), "clusters.dev.queue: not a queue"],
+    [
+      "queue credential",
+      withCluster({ queue: "https://user:hunter2@sqs.example.com/q" }),
+      "clusters.dev.queue: a URL here holds no credential",
+    ],
+    ["hub", withCluster({ queue: "hub:nowhere" }), "clusters.dev.queue: not a URL"],
+    ["queue env", withCluster({ queue: "env:" }), "clusters.dev.queue: env: needs the name of a variable"],
+    [
+      "same queue",
+      withTop({ unparsed: "env:U", clusters: { a: { queue: "env:Q" }, b: { queue: "env:Q" } } }),
+      "clusters.b.queue: the same queue as clusters.a",
+    ],
+    ["unparsed", withTop({ clusters: { a: { queue: "env:Q" } } }), "unparsed: deliveries that cannot be read need a place"],
+    // kubernetes
+    [
+      "kubernetes empty",
+      withCluster({ kubernetes: {} }),
+      "clusters.dev.kubernetes: names no way to the API server (write inCluster: true;",
+    ],
+    ["kubernetes two", withCluster({ kubernetes: { inCluster: true, context: "x" } }), "clusters.dev.kubernetes: names more than one way"],
+    ["kubernetes server", withCluster({ kubernetes: { server: "https://x" } }), "clusters.dev.kubernetes: server and token go together"],
+    [
+      "inCluster false",
+      withCluster({ kubernetes: { inCluster: false } }),
+      "clusters.dev.kubernetes.inCluster: only true has a meaning here",
+    ],
+    [
+      "kubeconfig ssm",
+      withCluster({ kubernetes: { kubeconfig: "ssm:/x" } }),
+      "clusters.dev.kubernetes.kubeconfig: ssm: references come with",
+    ],
+    [
+      "kubeconfig inline",
+      withCluster({ kubernetes: { kubeconfig: "apiVersion: v1\nusers: []" } }),
+      "clusters.dev.kubernetes.kubeconfig: a kubeconfig stands here only by reference",
+    ],
+    // the rest
+    ["listen", withTop({ listen: "8080x" }), "listen: expected a port, host:port, or { host, port }"],
+    [
+      "cooldown",
+      withTop({ tuning: { cooldown: "5 seconds" } }),
+      "tuning.cooldown: not a duration (write a number with its unit: 500ms, 5s, 5m or 1h)",
+    ],
+    ["cooldown number", withTop({ tuning: { cooldown: 5 } }), "tuning.cooldown: expected string, received number"],
+    ["looks", withTop({ tuning: { looks: ["30s", "10s"] } }), "tuning.looks: the looks must grow"],
+    ["limits", withTop({ limits: { body: 0 } }), "limits.body: expected number to be >=1"],
+  ])("%s", async (_, text, expected) => {
+    const told = await problems(text, "relay.json");
+    expect(told).toHaveLength(1);
+    expect(told[0]).toContain(expected);
+  });
+
+  it("tells all at once, fields and rules between them", async () => {
+    const told = await problems(`
+webhooks:
+  a: { provider: nexsus, secert: env:S }
+  b: { provider: harbor, secret: hunter2-hunter2-hunter2, sources: [nope] }
+sources: [{ repo: nohost, clusters: [prod] }]
+clusters: { dev: { queue: wherever } }
+tuning: { cooldown: 5 }
+`);
+    expect(told.map((line) => line.split(":")[0]).toSorted((a, b) => (a ?? "").localeCompare(b ?? ""))).toEqual([
+      "clusters.dev.queue",
+      "sources[0].clusters[0]",
+      "sources[0].repo",
+      "tuning.cooldown",
+      "webhooks.a.provider",
+      "webhooks.a.secert",
+      "webhooks.a.secret",
+      "webhooks.b.secret",
+      "webhooks.b.sources[0]",
+    ]);
+  });
+
+  it("never prints a secret that was written where a reference belongs", async () => {
+    for (const part of [
+      { secret: "hunter2-hunter2" },
+      { secret: "env:hunter2-hunter2" },
+      { secret: 22222222 },
+      { previousSecret: "plain:hunter2" },
+    ]) {
+      const told = (await problems(withWebhook(part))).join("\n");
+      expect(told).not.toBe("");
+      expect(told).not.toMatch(/hunter2|22222222/);
+    }
+    expect((await problems(withCluster({ queue: "https://user:hunter2@sqs.example.com/q" }))).join()).not.toContain("hunter2");
+  });
+});
+
+describe("a warning", () => {
+  it.each([
+    ["an open webhook", { secret: null, insecure: true }, "webhooks.prod.insecure", "anybody who reaches this webhook can nudge overrides"],
+    [
+      "a previous secret that is over",
+      { previousSecret: "env:O", previousSecretUntil: "2026-05-30" },
+      "webhooks.prod.previousSecretUntil",
+      "is over",
+    ],
+  ])("for %s", async (_, part, path, message) => {
+    const { warnings } = await loaded(withWebhook(part));
+    expect(warnings).toEqual([{ path, message: expect.stringContaining(message), hint: expect.any(String) }]);
+  });
+});
+
+describe("resolveQueue", () => {
+  const form = { kind: "env", name: "QUEUE_URL", region: "eu", endpoint: null } as const;
+
+  it("reads the variable in the process that needs it", () => {
+    const env = { QUEUE_URL: " https://sqs.eu.amazonaws.com/1/dev\n" };
+    expect(resolveQueue(form, env)).toEqual({ kind: "sqs", url: "https://sqs.eu.amazonaws.com/1/dev", region: "eu", endpoint: null });
+    expect(resolveQueue(form, { QUEUE_URL: "hub:https://hub.example.com" })).toEqual({ kind: "hub", url: "https://hub.example.com" });
+    expect(resolveQueue({ kind: "embedded", folder: "/d" }, {})).toEqual({ kind: "embedded", folder: "/d" });
+  });
+
+  it("names the variable, never its value", () => {
+    expect(() => resolveQueue(form, {})).toThrow("the queue's variable QUEUE_URL is not set in this process");
+    expect(() => resolveQueue(form, { QUEUE_URL: "https://u:hunter2@sqs/q" })).toThrow(
+      /^the variable QUEUE_URL: a URL here holds no credential; (?!.*hunter2)/,
+    );
+  });
+});
+
+describe("forms", () => {
+  const value = <T>(read: T | Refusal) => (read instanceof Refusal ? null : read);
+
+  it.each([
+    ["5s", 5000],
+    ["500ms", 500],
+    ["1.5m", 90_000],
+    ["1h", 3_600_000],
+    ["5", null],
+    ["5S", null],
+    ["-5s", null],
+    ["1d", null],
+    ["", null],
+  ])("duration %j is %j ms", (text, expected) => expect(value(readDuration(text))).toBe(expected));
+
+  it.each([
+    ["1MiB", 1_048_576],
+    ["100B", 100],
+    ["1kB", 1000],
+    ["1GB", null],
+    ["5toString", null],
+  ])("size %j is %j bytes", (text, expected) => expect(value(readSize(text))).toBe(expected));
+
+  it.each([
+    ["registry.example.com/a/b", "registry.example.com/a/b"],
+    ["localhost:5000/deckhouse/modules", "localhost:5000/deckhouse/modules"],
+    ["localhost/x", "localhost/x"],
+    ["HTTPS://Registry.Example.com:443/A/b//", "registry.example.com/a/b"],
+    ["http://r.example.com:80/a", "r.example.com/a"],
+    ["r.example.com", "r.example.com"],
+    ["[::1]:5000/a", "[::1]:5000/a"],
+    ["10.0.0.1:5000/a_b/c--d/e.f", "10.0.0.1:5000/a_b/c--d/e.f"],
+    ["library/alpine", null],
+    ["r.example.com//a", null],
+    ["r.example.com/a:tag", null],
+    ["r.example.com/a@sha256:00", null],
+    ["user@r.example.com/a", null],
+    ["", null],
+  ])("repository %j is %j", (text, expected) => expect(value(readRepo(text))).toBe(expected));
+
+  it.each([
+    ["2026-12-31", "2027-01-01T00:00:00.000Z"],
+    ["2026-12-31T12:00:00+03:00", "2026-12-31T09:00:00.000Z"],
+    ["2026-13-01", null],
+    ["2026", null],
+    ["tomorrow", null],
+  ])("until %j ends at %j", (text, expected) => expect(value(readUntil(text))).toBe(expected));
+});

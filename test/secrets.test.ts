@@ -1,0 +1,84 @@
+import { mkdtemp, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createSecretReader } from "../src/secrets.ts";
+
+let folder: string;
+beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), "secrets-"))));
+afterEach(async () => rm(folder, { recursive: true }));
+
+/** A reader whose clock the test moves. */
+function reader(env: NodeJS.ProcessEnv = {}) {
+  const clock = { now: new Date("2026-01-01T00:00:00Z") };
+  const read = createSecretReader({ env, now: () => clock.now });
+  return { read, later: (ms: number) => void (clock.now = new Date(clock.now.getTime() + ms)) };
+}
+
+describe("env:", () => {
+  it("reads a variable, each time anew", async () => {
+    const env = { HARBOR: "one" };
+    const { read } = reader(env);
+    expect(await read({ kind: "env", name: "HARBOR" })).toBe("one");
+    env.HARBOR = "two";
+    expect(await read({ kind: "env", name: "HARBOR" })).toBe("two");
+  });
+
+  it("names the reference where it is not set or empty", async () => {
+    const { read } = reader({ EMPTY: "" });
+    await expect(read({ kind: "env", name: "HARBOR" })).rejects.toThrow("the secret env:HARBOR is not set");
+    await expect(read({ kind: "env", name: "EMPTY" })).rejects.toThrow("the secret env:EMPTY is empty");
+  });
+});
+
+describe("file:", () => {
+  const write = async (text: string, name = "secret") => {
+    const path = join(folder, name);
+    await writeFile(path, text);
+    return path;
+  };
+
+  it.each([
+    ["a\n", "a"],
+    ["a\r\n", "a"],
+    ["a\n\n", "a\n"],
+    [" a ", " a "],
+  ])("takes one trailing line break away: %j", async (text, value) => {
+    expect(await reader().read({ kind: "file", path: await write(text) })).toBe(value);
+  });
+
+  it("keeps the value for a moment, then sees a rotation", async () => {
+    const { read, later } = reader();
+    const path = await write("old-secret");
+    expect(await read({ kind: "file", path })).toBe("old-secret");
+    await write("new-secret-which-is-longer");
+    expect(await read({ kind: "file", path })).toBe("old-secret");
+    later(1000);
+    expect(await read({ kind: "file", path })).toBe("new-secret-which-is-longer");
+  });
+
+  it("sees another file of equal size and time in its place, as a mounted secret changes", async () => {
+    const { read, later } = reader();
+    const path = await write("aaaa");
+    await utimes(path, 1000, 1000);
+    expect(await read({ kind: "file", path })).toBe("aaaa");
+    const next = await write("bbbb", "next");
+    await utimes(next, 1000, 1000);
+    await rename(next, path);
+    later(1000);
+    expect(await read({ kind: "file", path })).toBe("bbbb");
+  });
+
+  it("stops to believe a secret whose file is gone", async () => {
+    const { read, later } = reader();
+    const path = await write("aaaa");
+    await read({ kind: "file", path });
+    await rm(path);
+    later(1000);
+    await expect(read({ kind: "file", path })).rejects.toThrow(`the secret file:${path} cannot be read (ENOENT)`);
+  });
+
+  it("refuses an empty file: anything empty would match it", async () => {
+    await expect(reader().read({ kind: "file", path: await write("\n") })).rejects.toThrow("is empty");
+  });
+});
