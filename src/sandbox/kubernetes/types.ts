@@ -20,6 +20,8 @@ export interface KubeObject {
   readonly kind: string;
   readonly metadata: ObjectMeta;
   readonly spec?: Fields;
+  /** Modules alone: what the newest release says of the module (`source`, `weight`, `version` …). */
+  readonly properties?: Fields;
   readonly status?: Fields;
 }
 export interface NewObject {
@@ -29,6 +31,7 @@ export interface NewObject {
     readonly annotations?: Readonly<Record<string, string>>;
   };
   readonly spec?: Fields;
+  readonly properties?: Fields;
 }
 
 /** `previous` is the object before a MODIFIED; what a controller's predicates (generation or annotations changed) compare with. */
@@ -84,7 +87,7 @@ export interface Faults {
 export type Verb = "get" | "list" | "watch" | "create" | "update" | "patch" | "delete";
 
 export interface KubernetesApi {
-  /** `https://localhost:<port>` */
+  /** `https://127.0.0.1:<port>` */
   readonly url: string;
   readonly port: number;
   /** PEM of the CA that signed the server's certificate; made at start. */

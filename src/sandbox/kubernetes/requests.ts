@@ -1,0 +1,171 @@
+/** What a request to deckhouse.io asks for, and the answers to all but watches. Knows the store, not the network. */
+import * as z from "zod";
+import { jsonPatch, mergePatch } from "./patch.ts";
+import { apiVersionOf, isFields, type Resource, resourceOf } from "./resources.ts";
+import { badRequest, deniedByPolicy, GROUP, methodNotAllowed, notFound, unsupportedMediaType } from "./status.ts";
+import type { ObjectStore } from "./store.ts";
+import { renderList, renderOne, type Rendering } from "./tables.ts";
+import type { KubeObject } from "./types.ts";
+
+/** `/apis/deckhouse.io/<version>/<plural>[/<name>[/status]]`, served. */
+export interface Target extends Rendering {
+  readonly name: string | null;
+  readonly status: boolean;
+}
+export interface Answer {
+  readonly code: number;
+  readonly body: unknown;
+}
+
+const PATCHES = ["application/json-patch+json", "application/merge-patch+json"];
+const PATH = new RegExp(`^/apis/${GROUP.replace(".", "\\.")}/([a-z0-9]+)/([a-z]+)(?:/([^/]+)(/status)?)?$`);
+
+/** null: no such path, or a version that is not served. */
+export function targetOf(store: ObjectStore, url: URL, accept: string): Target | null {
+  const [, version, plural, name, status] = PATH.exec(url.pathname) ?? [];
+  const resource = resourceOf(plural ?? "");
+  if (version === undefined || resource === undefined || !store.servedOf(resource).includes(version)) return null;
+  return {
+    resource,
+    version,
+    table: accept.includes("as=Table"),
+    name: name === undefined ? null : decodeURIComponent(name),
+    status: status !== undefined,
+  };
+}
+
+/** The verb as RBAC names it. */
+export function verbOf(method: string, target: Target, watch: boolean): string {
+  if (method === "GET") return target.name !== null ? "get" : watch ? "watch" : "list";
+  return { POST: "create", PUT: "update", PATCH: "patch", DELETE: "delete" }[method] ?? method.toLowerCase();
+}
+
+/** Does what was asked. Throws ApiError. */
+export function answer(
+  store: ObjectStore,
+  target: Target,
+  method: string,
+  contentType: string,
+  text: string,
+  fieldSelector: string | null,
+): Answer {
+  const { plural } = target.resource;
+  const { name } = target;
+  const ok = (object: KubeObject, code = 200): Answer => ({ code, body: renderOne(target, object) });
+  if (name === null) {
+    if (method === "GET") return { code: 200, body: listed(store, target, fieldSelector) };
+    if (method === "POST") return ok(create(store, target, parse(text)), 201);
+    throw methodNotAllowed();
+  }
+  switch (method) {
+    case "GET":
+      return ok(existing(store, target.resource, name));
+    case "PUT":
+      return ok(write(store, target, name, () => parse(text)));
+    case "PATCH":
+      return ok(write(store, target, name, patchBy(contentType, text)));
+    case "DELETE": {
+      guard(target.resource, existing(store, target.resource, name));
+      const { uid } = store.delete(plural, name).metadata;
+      return {
+        code: 200,
+        body: { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details: { name, group: GROUP, kind: plural, uid } },
+      };
+    }
+    default:
+      throw methodNotAllowed();
+  }
+}
+
+/** The name in `fieldSelector=metadata.name=…`; null for none. */
+export function selectedName(fieldSelector: string | null): string | null {
+  if (!fieldSelector) return null;
+  const [, name] = /^metadata\.name==?([^,]+)$/.exec(fieldSelector) ?? [];
+  if (name === undefined) throw badRequest(`field label not supported: ${fieldSelector}`);
+  return name;
+}
+
+function listed(store: ObjectStore, target: Target, fieldSelector: string | null): unknown {
+  const name = selectedName(fieldSelector);
+  const objects = store.list(target.resource.plural).filter((object) => name === null || object.metadata.name === name);
+  return renderList(target, objects, { resourceVersion: String(store.version) });
+}
+
+function existing(store: ObjectStore, resource: Resource, name: string): KubeObject {
+  const object = store.get(resource.plural, name);
+  if (object === null) throw notFound(resource.plural, name);
+  return object;
+}
+
+const newObject = z.looseObject({
+  apiVersion: z.string(),
+  kind: z.string(),
+  metadata: z.looseObject({
+    name: z.string(),
+    labels: z.record(z.string(), z.string()).optional(),
+    annotations: z.record(z.string(), z.string()).optional(),
+  }),
+  spec: z.record(z.string(), z.unknown()).optional(),
+  properties: z.record(z.string(), z.unknown()).optional(),
+});
+
+function create(store: ObjectStore, { resource, version }: Target, body: unknown): KubeObject {
+  const read = newObject.safeParse(body);
+  if (!read.success) throw badRequest("the object provided is unrecognized (must be of type deckhouse.io with metadata.name)");
+  const { apiVersion, kind, metadata, spec, properties } = read.data;
+  if (apiVersion !== apiVersionOf(version) || kind !== resource.kind) {
+    throw badRequest(
+      `the API version in the data (${apiVersion}, ${kind}) does not match the expected (${apiVersionOf(version)}, ${resource.kind})`,
+    );
+  }
+  const { name, labels, annotations } = metadata;
+  if (labels?.["heritage"] === "deckhouse") throw deniedByPolicy(resource.plural, name);
+  const object = {
+    metadata: { name, ...(labels && { labels }), ...(annotations && { annotations }) },
+    ...(spec && { spec }),
+    ...(properties && { properties }),
+  };
+  return store.create(resource.plural, object, version);
+}
+
+function write(
+  store: ObjectStore,
+  { resource, version, status }: Target,
+  name: string,
+  edit: (current: KubeObject) => unknown,
+): KubeObject {
+  return store.update(
+    resource.plural,
+    name,
+    (current) => {
+      const edited = edit(current);
+      guard(resource, current);
+      guard(resource, edited);
+      return edited;
+    },
+    { status, version },
+  );
+}
+
+/** Deckhouse's admission policy: nobody but the system touches, or adds, what is labelled `heritage: deckhouse`. */
+function guard(resource: Resource, object: unknown): void {
+  const metadata = isFields(object) && isFields(object["metadata"]) ? object["metadata"] : {};
+  const labels = isFields(metadata["labels"]) ? metadata["labels"] : {};
+  if (labels["heritage"] === "deckhouse") throw deniedByPolicy(resource.plural, String(metadata["name"]));
+}
+
+function patchBy(contentType: string, text: string): (current: KubeObject) => unknown {
+  if (!PATCHES.includes(contentType)) throw unsupportedMediaType(PATCHES);
+  const patch = parse(text);
+  if (contentType === "application/json-patch+json") return (current) => jsonPatch(current, patch);
+  if (!isFields(patch)) throw badRequest("error decoding patch: a merge patch is an object");
+  return (current) => mergePatch(current, patch);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw badRequest("the object provided is not JSON");
+  }
+}
