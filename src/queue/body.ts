@@ -1,0 +1,22 @@
+/** What a record's body may be: the same in every adapter, so that none takes what another would refuse. */
+import { RelayError } from "../outcome.ts";
+
+/** Leaves room for attributes below the 256 KiB that every SQS-compatible service takes. */
+export const MAX_BODY_BYTES = 200 * 1024;
+
+// oxlint-disable-next-line no-control-regex -- ASCII is exactly this range
+const ASCII = /^[\u0000-\u007f]*$/;
+
+/** Throws TOO_LARGE or INTERNAL (not ASCII: see `toAscii` in event.ts); the body itself never gets into the error. */
+export function checkBody(body: string): void {
+  checkSize(body);
+  if (!ASCII.test(body)) throw new RelayError("INTERNAL", "a record's body must be ASCII text");
+}
+
+/** For dead letters, which may hold what others wrote: only their size matters. */
+export function checkSize(body: string): void {
+  const bytes = Buffer.byteLength(body);
+  if (bytes > MAX_BODY_BYTES) {
+    throw new RelayError("TOO_LARGE", `a body of ${bytes} bytes is more than a queue takes (${MAX_BODY_BYTES} bytes)`);
+  }
+}

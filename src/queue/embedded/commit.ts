@@ -1,0 +1,88 @@
+/** Group commit: whatever was asked for in one tick goes into one transaction, so that many callers share one fsync. */
+import { RelayError, toRelayError } from "../../outcome.ts";
+
+/** What is needed of a database. */
+export interface Transactional {
+  exec(sql: string): unknown;
+  readonly inTransaction: boolean;
+}
+
+/** `work` runs inside the transaction and gives what to call once it is committed. */
+interface Job {
+  work(): () => void;
+  reject(error: RelayError): void;
+}
+
+/** A transaction blocks the process while it runs; a longer queue of jobs is cut into several. */
+const JOBS_PER_COMMIT = 1000;
+
+export class GroupCommit {
+  readonly #db: Transactional;
+  #jobs: Job[] = [];
+  #scheduled = false;
+  #closed = false;
+  #whenIdle: (() => void) | null = null;
+
+  constructor(db: Transactional) {
+    this.#db = db;
+  }
+
+  /**
+   * Runs `work` within the next transaction and resolves after its COMMIT.
+   * Throws QUEUE_UNAVAILABLE when the transaction failed; then nothing of it stands.
+   */
+  run<T>(work: () => T): Promise<T> {
+    if (this.#closed) return Promise.reject(new RelayError("QUEUE_UNAVAILABLE", "the queue is closed"));
+    return new Promise((resolve, reject) => {
+      this.#jobs.push({
+        work: () => {
+          const result = work();
+          return () => resolve(result);
+        },
+        reject,
+      });
+      this.#schedule();
+    });
+  }
+
+  /** Takes no more jobs; resolves when those taken are settled. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#scheduled) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    const jobs = this.#jobs.splice(0, JOBS_PER_COMMIT);
+    this.#scheduled = false;
+    this.#commit(jobs);
+    if (this.#jobs.length > 0) this.#schedule();
+    else this.#whenIdle?.();
+  }
+
+  #commit(jobs: readonly Job[]): void {
+    try {
+      this.#db.exec("BEGIN IMMEDIATE");
+      const resolves = jobs.map((job) => job.work());
+      this.#db.exec("COMMIT");
+      for (const resolve of resolves) resolve();
+    } catch (thrown) {
+      for (const job of jobs) job.reject(toRelayError(thrown, "QUEUE_UNAVAILABLE"));
+      this.#rollback();
+    }
+  }
+
+  /** SQLite itself rolls back after some errors (a full disk), not after others: https://www.sqlite.org/lang_transaction.html */
+  #rollback(): void {
+    try {
+      if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
+    } catch {
+      // Then the next BEGIN fails too, rejects its jobs and comes here again.
+    }
+  }
+}
