@@ -1,0 +1,89 @@
+/** The CNCF Distribution registry: https://distribution.github.io/distribution/ */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Part } from "./cache.ts";
+import { install } from "./cache.ts";
+import { freePort, run, serve, temporaryFolder } from "./child.ts";
+
+const VERSION = "v3.1.2";
+export const registry: Part = {
+  name: "registry",
+  version: VERSION,
+  cost: "about 3 CPU minutes",
+  build: async (folder) => {
+    const env = { ...process.env, GOBIN: folder, GOFLAGS: "-buildvcs=false", CGO_ENABLED: "0" };
+    await run("go", ["install", "-trimpath", "-ldflags=-s -w", `github.com/distribution/distribution/v3/cmd/registry@${VERSION}`], { env });
+  },
+};
+
+/** An endpoint that hears of events: https://distribution.github.io/distribution/about/notifications/ */
+export interface Hook {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, readonly string[]>>;
+  /** How long an answer may take, and how soon it is tried again, as Go durations. */
+  readonly timeout?: string;
+  readonly backoff?: string;
+  readonly ignore?: { readonly mediatypes?: readonly string[]; readonly actions?: readonly string[] };
+}
+export interface Registry {
+  /** `127.0.0.1:<port>`, as it stands in image names and in events. */
+  readonly host: string;
+  /** The digest that the tag resolves to; null where there is none. */
+  resolve(repository: string, tag: string): Promise<string | null>;
+  stop(): Promise<void>;
+}
+
+const MANIFESTS = [
+  "application/vnd.oci.image.index.v1+json",
+  "application/vnd.oci.image.manifest.v1+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+  "application/vnd.docker.distribution.manifest.v2+json",
+].join(", ");
+
+/** A registry that holds its images in memory and notifies the hooks. Take a port beforehand where the hook must know it. */
+export async function startRegistry(options: { hooks: readonly Hook[]; port?: number }): Promise<Registry> {
+  const program = join(await install(registry), "registry");
+  const host = `127.0.0.1:${options.port ?? (await freePort())}`;
+  const folder = await temporaryFolder("registry");
+  const file = join(folder.path, "config.yml");
+  await writeFile(file, JSON.stringify(configuration(host, options.hooks)), { mode: 0o600 });
+  const service = await serve({
+    name: "registry",
+    command: program,
+    args: ["serve", file],
+    env: { PATH: process.env["PATH"], OTEL_TRACES_EXPORTER: "none" }, // its default sends traces to a collector that nobody runs
+    log: join(folder.path, "log"),
+    ready: async () => (await fetch(`http://${host}/v2/`)).ok,
+  });
+  return {
+    host,
+    resolve: async (repository, tag) => {
+      const answer = await fetch(`http://${host}/v2/${repository}/manifests/${tag}`, { method: "HEAD", headers: { accept: MANIFESTS } });
+      if (answer.status === 404) return null;
+      if (!answer.ok) throw new Error(`registry: HEAD ${repository}:${tag} answered ${answer.status}`);
+      return answer.headers.get("docker-content-digest");
+    },
+    stop: async () => {
+      await service.stop();
+      await folder.remove();
+    },
+  };
+}
+
+const configuration = (host: string, hooks: readonly Hook[]) => ({
+  version: "0.1",
+  log: { level: "warn", accesslog: { disabled: true } },
+  storage: { inmemory: {}, delete: { enabled: true } },
+  http: { addr: host, host: `http://${host}` },
+  notifications: {
+    endpoints: hooks.map((hook, index) => ({
+      name: `hook-${index}`,
+      url: hook.url,
+      headers: hook.headers,
+      timeout: hook.timeout ?? "1s",
+      threshold: 3,
+      backoff: hook.backoff ?? "1s",
+      ...(hook.ignore === undefined ? {} : { ignore: hook.ignore }),
+    })),
+  },
+});

@@ -1,0 +1,19 @@
+/** Before the first scenario: every real part is installed. One that can't be is named with its reason, and the run fails. */
+import { install, say } from "./parts/cache.ts";
+import { crane } from "./parts/crane.ts";
+import { elasticmq } from "./parts/elasticmq.ts";
+import { kubeApiserver } from "./parts/kube-apiserver.ts";
+import { lambdaEmulator } from "./parts/lambda-emulator.ts";
+import { registry } from "./parts/registry.ts";
+
+export default async function setup(): Promise<void> {
+  const missing: string[] = [];
+  for (const part of [elasticmq, lambdaEmulator, crane, registry, kubeApiserver]) {
+    await install(part).catch((error: unknown) => {
+      const why = error instanceof Error ? error.message : String(error);
+      say(`${part.name} ${part.version} can't be installed: ${why}`);
+      missing.push(part.name);
+    });
+  }
+  if (missing.length > 0) throw new Error(`can't be installed: ${missing.join(", ")} (reasons above)`);
+}
