@@ -7,10 +7,11 @@ import { hashOf, install } from "./cache.ts";
 import { freePort, run, serve, temporaryFolder } from "./child.ts";
 
 const POM = join(import.meta.dirname, "elasticmq/pom.xml");
+const VERSION = /elasticmq-server[^]*?<version>([\d.]+)</.exec(readFileSync(POM, "utf8"))?.[1];
 const COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 export const elasticmq: Part = {
   name: "elasticmq",
-  version: hashOf(readFileSync(POM), COPY),
+  version: `${VERSION}-${hashOf(readFileSync(POM), COPY)}`,
   cost: "about 10 seconds and 40 MB",
   build: async (folder) => {
     await run("mvn", ["-q", "-B", "-f", POM, COPY, "-DincludeScope=runtime", `-DoutputDirectory=${folder}`]);
