@@ -44,8 +44,9 @@ const RESOURCES: readonly Resource[] = [
     columns: [
       { name: "Updated", type: "date", value: (object) => object.status?.["updatedAt"] },
       { name: "Message", type: "string", value: (object) => object.status?.["message"] },
-      { name: "Image Tag", type: "string", value: (object) => object.spec?.["imageTag"] },
-      { name: "Digest", type: "string", value: (object) => object.status?.["imageDigest"] },
+      { name: "Rollback", type: "boolean", value: (object) => object.spec?.["rollback"] },
+      { name: "Tag", type: "string", priority: 1, value: (object) => object.spec?.["imageTag"] },
+      { name: "Digest", type: "string", priority: 1, value: (object) => object.status?.["imageDigest"] },
     ],
     rules: (version) => ({ ...override, rollback, ...(version === "v1alpha1" && { source: { type: "string", required: true } }) }),
   },

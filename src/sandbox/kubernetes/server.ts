@@ -2,7 +2,7 @@
 import { createServer, type Server } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { once } from "node:events";
-import type { AddressInfo, Socket } from "node:net";
+import type { Socket } from "node:net";
 import { text as readText } from "node:stream/consumers";
 import type { Certificates } from "./certificates.ts";
 import { discover } from "./discovery.ts";
@@ -47,7 +47,8 @@ export class ApiServer {
     server.listen(port, HOST);
     await once(server, "listening");
     this.#server = server;
-    this.port = (server.address() as AddressInfo).port;
+    const address = server.address();
+    if (typeof address === "object" && address !== null) this.port = address.port;
   }
 
   /** Cuts every connection at once and stops listening. */
