@@ -1,0 +1,83 @@
+/** Requests to one API server: credentials, one kept TLS connection, a limit on time. Knows nothing of overrides. */
+import { Agent as HttpsAgent } from "node:https";
+import type { Agent as HttpAgent } from "node:http";
+import { isDeepStrictEqual } from "node:util";
+import type { CustomObjectsApi, KubeConfig, RequestContext } from "@kubernetes/client-node";
+import { RelayError } from "../outcome.ts";
+import type * as library from "./client-node.ts";
+import type { Credentials } from "./credentials.ts";
+import { cut, isUnauthorized } from "./errors.ts";
+
+// Idle connections go before the API server drops them (90 s in kube-apiserver), so that none is used while it is being closed.
+const IDLE_MS = 45_000;
+const MAX_SOCKETS = 16;
+
+export class Connection {
+  readonly #library: typeof library;
+  readonly #credentials: Credentials;
+  readonly #timeoutMs: number;
+  #agent: { made: HttpsAgent; kept: HttpsAgent } | null = null;
+
+  constructor(client: typeof library, credentials: Credentials, timeoutMs: number) {
+    this.#library = client;
+    this.#credentials = credentials;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Throws what the client throws. After a 401 the credentials are read anew and it is tried once more: they may have been rotated. */
+  async call<T>(work: (api: CustomObjectsApi) => Promise<T>): Promise<T> {
+    try {
+      return await this.#attempt(work);
+    } catch (thrown) {
+      if (!isUnauthorized(thrown)) throw thrown;
+      this.#credentials.forget();
+      return await this.#attempt(work);
+    }
+  }
+
+  close(): void {
+    this.#agent?.kept.destroy();
+    this.#agent = null;
+  }
+
+  async #attempt<T>(work: (api: CustomObjectsApi) => Promise<T>): Promise<T> {
+    const config = await this.#credentials.current();
+    const { createConfiguration, CustomObjectsApi: Api, ServerConfiguration } = this.#library;
+    const configuration = createConfiguration({
+      baseServer: new ServerConfiguration(config.getCurrentCluster()?.server ?? "", {}),
+      authMethods: { default: { getName: () => "relay", applySecurityAuthentication: (context) => this.#authenticate(config, context) } },
+      promiseMiddleware: [
+        {
+          pre: async (context) => {
+            context.setSignal(AbortSignal.timeout(this.#timeoutMs));
+            return context;
+          },
+          post: async (context) => context,
+        },
+      ],
+    });
+    return await work(new Api(configuration));
+  }
+
+  /** The client makes a new agent for every request, which reuses no connection: ours takes its place. */
+  async #authenticate(config: KubeConfig, context: RequestContext): Promise<void> {
+    try {
+      await config.applySecurityAuthentication(context);
+    } catch (thrown) {
+      const why = thrown instanceof Error ? cut(thrown.message) : "not readable";
+      throw new RelayError("CLUSTER_UNAUTHORIZED", `the credential cannot be used: ${why}`);
+    }
+    const made = context.getAgent();
+    if (made !== undefined) context.setAgent(this.#keep(made));
+  }
+
+  /** One agent until CA, certificate or server name change; the idle connections of the one before end by themselves. Proxies keep the client's. */
+  #keep(made: HttpAgent): HttpAgent {
+    if (!(made instanceof HttpsAgent) || made.constructor !== HttpsAgent) return made;
+    if (this.#agent === null || !isDeepStrictEqual(this.#agent.made.options, made.options)) {
+      const kept = new HttpsAgent({ ...made.options, keepAlive: true, timeout: IDLE_MS, maxSockets: MAX_SOCKETS });
+      this.#agent = { made, kept };
+    }
+    return this.#agent.kept;
+  }
+}

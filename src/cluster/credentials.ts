@@ -1,0 +1,95 @@
+/** From the configuration to the client's KubeConfig, and when to read it again. */
+import type { KubeConfig } from "@kubernetes/client-node";
+import type { KubernetesConfig, SecretRef } from "../config.ts";
+import { RelayError } from "../outcome.ts";
+
+export type ReadSecret = (ref: SecretRef) => Promise<string>;
+
+/** A token in a secret is read again at most this often; token files are read again by the client itself, as often. */
+const FRESH_MS = 60_000;
+
+/** Keeps one KubeConfig. Every failure to get one is RelayError CLUSTER_UNAUTHORIZED, whose text quotes nothing of a file. */
+export class Credentials {
+  readonly #make: () => KubeConfig;
+  readonly #kubernetes: KubernetesConfig;
+  readonly #readSecret: ReadSecret;
+  #kept: { config: Promise<KubeConfig>; until: number } | null = null;
+
+  constructor(make: () => KubeConfig, kubernetes: KubernetesConfig, readSecret: ReadSecret) {
+    this.#make = make;
+    this.#kubernetes = kubernetes;
+    this.#readSecret = readSecret;
+  }
+
+  current(): Promise<KubeConfig> {
+    if (this.#kept === null || Date.now() >= this.#kept.until) {
+      const config = load(this.#make(), this.#kubernetes, this.#readSecret);
+      config.catch(() => this.forget());
+      this.#kept = { config, until: usesSecret(this.#kubernetes) ? Date.now() + FRESH_MS : Infinity };
+    }
+    return this.#kept.config;
+  }
+
+  /** The next {@link current} reads anew. */
+  forget(): void {
+    this.#kept = null;
+  }
+}
+
+function usesSecret(kubernetes: KubernetesConfig): boolean {
+  return (
+    kubernetes.kind === "server" ||
+    (kubernetes.kind === "kubeconfig" && kubernetes.kubeconfig !== null && kubernetes.kubeconfig.kind !== "path")
+  );
+}
+
+async function load(config: KubeConfig, kubernetes: KubernetesConfig, readSecret: ReadSecret): Promise<KubeConfig> {
+  try {
+    await fill(config, kubernetes, readSecret);
+  } catch (thrown) {
+    // A YAML parser's message quotes the lines around the mistake: tokens, maybe.
+    const why = thrown instanceof Error && "code" in thrown && typeof thrown.code === "string" ? thrown.code : "not readable";
+    throw new RelayError("CLUSTER_UNAUTHORIZED", `${describe(kubernetes)}: ${why}`);
+  }
+  if (kubernetes.kind === "kubeconfig" && kubernetes.context !== null) choose(config, kubernetes.context);
+  const cluster = config.getCurrentCluster();
+  if (cluster === null)
+    throw new RelayError("CLUSTER_UNAUTHORIZED", `${describe(kubernetes)}: no current context; give one of: ${contexts(config)}`);
+  return config;
+}
+
+async function fill(config: KubeConfig, kubernetes: KubernetesConfig, readSecret: ReadSecret): Promise<void> {
+  if (kubernetes.kind === "inCluster") return config.loadFromCluster();
+  if (kubernetes.kind === "kubeconfig") {
+    const ref = kubernetes.kubeconfig;
+    if (ref === null) return config.loadFromDefault();
+    return ref.kind === "path" ? config.loadFromFile(ref.path) : config.loadFromString(await readSecret(ref));
+  }
+  const [token, ca] = await Promise.all([readSecret(kubernetes.token), kubernetes.ca === null ? null : readSecret(kubernetes.ca)]);
+  const caData = ca === null ? {} : { caData: Buffer.from(ca).toString("base64") };
+  config.loadFromClusterAndUser(
+    { name: "cluster", server: kubernetes.server, skipTLSVerify: false, ...caData },
+    { name: "relay", token: token.trim() },
+  );
+}
+
+function choose(config: KubeConfig, context: string): void {
+  if (config.getContextObject(context) === null) {
+    throw new RelayError("CLUSTER_UNAUTHORIZED", `no context "${context}" in the kubeconfig; it has: ${contexts(config)}`);
+  }
+  config.setCurrentContext(context);
+}
+
+const contexts = (config: KubeConfig): string =>
+  config
+    .getContexts()
+    .map(({ name }) => name)
+    .join(", ") || "none";
+
+function describe(kubernetes: KubernetesConfig): string {
+  if (kubernetes.kind === "inCluster") return "the service account of this pod";
+  const ref = kubernetes.kind === "server" ? kubernetes.token : kubernetes.kubeconfig;
+  const what = kubernetes.kind === "server" ? "the cluster's token or CA" : "the kubeconfig";
+  if (ref === null) return what;
+  return `${what} (${ref.kind === "env" ? `env:${ref.name}` : ref.path})`;
+}

@@ -1,0 +1,61 @@
+/** What the API server says of overrides, checked and brought into the port's form. */
+import * as z from "zod";
+import { problems } from "../event.ts";
+import { RelayError } from "../outcome.ts";
+import type { Override } from "./overrides.ts";
+
+const texts = z
+  .record(z.string(), z.string())
+  .nullish()
+  .transform((map) => map ?? {});
+const text = z
+  .string()
+  .nullish()
+  .transform((value) => value || null);
+
+const object = z.looseObject({
+  kind: z.literal("ModulePullOverride"),
+  metadata: z.looseObject({ name: z.string().min(1), resourceVersion: z.string().min(1), annotations: texts, labels: texts }),
+  spec: z.looseObject({ imageTag: z.string(), source: text, scanInterval: text }),
+  status: z.looseObject({ message: text, imageDigest: text, updatedAt: text }).nullish(),
+});
+const list = z.looseObject({ items: z.array(z.unknown()) });
+
+export interface Found {
+  readonly override: Override;
+  /** The value of the label `renew`; null: it has none. */
+  readonly label: string | null;
+}
+
+/** Throws RelayError CLUSTER_ERROR for anything but an override. */
+export function readFound(answer: unknown, apiVersion: Override["apiVersion"]): Found {
+  const { metadata, spec, status } = check(object, answer);
+  const { name, resourceVersion, annotations, labels } = metadata;
+  const { imageTag, source, scanInterval } = spec;
+  const override: Override = {
+    name,
+    apiVersion,
+    resourceVersion,
+    imageTag,
+    source,
+    scanInterval,
+    annotations,
+    status: { message: status?.message ?? "", imageDigest: status?.imageDigest ?? null, updatedAt: status?.updatedAt ?? null },
+  };
+  return { override, label: labels["renew"] ?? null };
+}
+
+export function readList(answer: unknown, apiVersion: Override["apiVersion"]): Override[] {
+  return check(list, answer).items.map((item) => readFound(item, apiVersion).override);
+}
+
+/** Our own label, left there by a crash in the middle of a pulse: the annotation of the same patch has its value. Others' labels stay. */
+export function leftover({ override, label }: Found): boolean {
+  return override.apiVersion === "v1alpha1" && label !== null && label === override.annotations["renew"];
+}
+
+function check<T>(schema: z.ZodType<T>, answer: unknown): T {
+  const read = schema.safeParse(answer);
+  if (read.success) return read.data;
+  throw new RelayError("CLUSTER_ERROR", `the answer is no ModulePullOverride: ${problems(read.error)}`);
+}
