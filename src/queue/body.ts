@@ -1,5 +1,6 @@
-/** What a record's body may be: the same in every adapter, so that none takes what another would refuse. */
+/** What a record may be: the same in every adapter, so that none takes what another would refuse. */
 import { RelayError } from "../outcome.ts";
+import { MAX_DELAY_SECONDS, type NewRecord } from "./queue.ts";
 
 /** Leaves room for attributes below the 256 KiB that every SQS-compatible service takes. */
 export const MAX_BODY_BYTES = 200 * 1024;
@@ -7,10 +8,16 @@ export const MAX_BODY_BYTES = 200 * 1024;
 // oxlint-disable-next-line no-control-regex -- ASCII is exactly this range
 const ASCII = /^[\u0000-\u007f]*$/;
 
-/** Throws TOO_LARGE or INTERNAL (not ASCII: see `toAscii` in event.ts); the body itself never gets into the error. */
-export function checkBody(body: string): void {
+/**
+ * Throws TOO_LARGE, or INTERNAL for text beyond ASCII (see `toAscii` in event.ts) or a delay beyond the longest.
+ * The body itself never gets into the error.
+ */
+export function checkRecord({ body, delaySeconds = 0 }: NewRecord): void {
   checkSize(body);
   if (!ASCII.test(body)) throw new RelayError("INTERNAL", "a record's body must be ASCII text");
+  if (!(delaySeconds >= 0 && delaySeconds <= MAX_DELAY_SECONDS)) {
+    throw new RelayError("INTERNAL", `a delay of ${delaySeconds} s: a queue delays by 0 to ${MAX_DELAY_SECONDS} s`);
+  }
 }
 
 /** For dead letters, which may hold what others wrote: only their size matters. */

@@ -8,9 +8,10 @@ import { join, resolve } from "node:path";
 import Database from "libsql";
 import * as z from "zod";
 import { RelayError } from "../outcome.ts";
+import { checkRecord } from "./body.ts";
 import { GroupCommit } from "./embedded/commit.ts";
 import { createDatabase, damaged, FILES, inspect, makeFolder, mark, refusal } from "./embedded/folder.ts";
-import { checkRecord, EmbeddedQueue } from "./embedded/queue.ts";
+import { EmbeddedQueue } from "./embedded/queue.ts";
 import { SCHEMA, Tables } from "./embedded/tables.ts";
 import type { NewRecord } from "./queue.ts";
 

@@ -1,9 +1,7 @@
 /** The queue port over the tables of one file. */
-import { RelayError } from "../../outcome.ts";
-import { checkBody, checkSize } from "../body.ts";
+import { checkRecord, checkSize } from "../body.ts";
 import { type PagedDeadLetters, sweepPages } from "../paging.ts";
 import type { NewDeadLetter, NewRecord, Queue, QueueRecord, ReceiveOptions } from "../queue.ts";
-import { MAX_DELAY_SECONDS } from "../queue.ts";
 import { Bell } from "./bell.ts";
 import type { GroupCommit } from "./commit.ts";
 import type { Tables } from "./tables.ts";
@@ -99,15 +97,6 @@ export class EmbeddedQueue implements Queue {
   async #change(work: () => void): Promise<void> {
     await this.#commits.run(work);
     this.ring();
-  }
-}
-
-/** Throws before anything is in a transaction that others share. */
-export function checkRecord(record: NewRecord): void {
-  checkBody(record.body);
-  const delay = record.delaySeconds ?? 0;
-  if (!(delay >= 0 && delay <= MAX_DELAY_SECONDS)) {
-    throw new RelayError("INTERNAL", `a delay of ${delay} s: a queue delays by 0 to ${MAX_DELAY_SECONDS} s`);
   }
 }
 

@@ -1,0 +1,57 @@
+/** A queue folder, whoever owns it: for commands that may run beside `mpo-relay serve` or alone. */
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type EmbeddedStore, FolderInUse, openEmbedded } from "./embedded.ts";
+import { FILES } from "./embedded/folder.ts";
+import { openHub, serveHub } from "./hub.ts";
+import type { Queue } from "./queue.ts";
+
+/** Owners that serve nothing hold the lock for moments only. */
+const TRIES = 20;
+const PAUSE_MS = 100;
+
+/**
+ * The queue of that name, by the socket of the folder's owner; where nobody owns the folder, this process does until `close`.
+ * Creates nothing. Throws QUEUE_UNAVAILABLE: no queue there, damaged, or an owner that does not answer.
+ */
+export async function openFolder(folder: string, name: string): Promise<Queue> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await own(openEmbedded(folder, { create: false, lockTimeoutMs: 0 }), name);
+    } catch (thrown) {
+      if (!(thrown instanceof FolderInUse)) throw thrown;
+      const guest = openHub({ socketPath: join(folder, FILES.socket), queue: name });
+      if (await answersNow(guest)) return guest;
+      if (tries === TRIES) throw thrown;
+    }
+    await sleep(PAUSE_MS);
+  }
+}
+
+/** An owner serves: so the next command beside us, or our own next queue, comes in by the same way. */
+async function own(store: EmbeddedStore, name: string): Promise<Queue> {
+  try {
+    const hub = await serveHub(store);
+    return openHub({
+      socketPath: join(store.folder, FILES.socket),
+      queue: name,
+      async closed() {
+        await hub.close();
+        await store.close();
+      },
+    });
+  } catch (thrown) {
+    await store.close();
+    throw thrown;
+  }
+}
+
+async function answersNow(guest: Queue): Promise<boolean> {
+  try {
+    await guest.ready();
+    return true;
+  } catch {
+    await guest.close();
+    return false;
+  }
+}

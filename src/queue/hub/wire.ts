@@ -1,0 +1,73 @@
+/** The queue port as JSON over HTTP: `POST /queues/<name>/<operation>`. Both ends read what they get by these schemas. */
+import * as z from "zod";
+import type { NewRecord } from "../queue.ts";
+
+const seconds = z.number().min(0);
+const record = z.object({ id: z.string(), receipt: z.string(), body: z.string(), receiveCount: z.int(), sentAt: z.string() });
+const newRecord = z
+  .object({ body: z.string(), delaySeconds: seconds.optional() })
+  .transform(({ body, delaySeconds }): NewRecord => (delaySeconds === undefined ? { body } : { body, delaySeconds }));
+const newLetter = z.object({
+  body: z.string(),
+  code: z.string(),
+  text: z.string(),
+  attempts: z.int(),
+  firstAt: z.string(),
+  lastAt: z.string(),
+});
+const letterId = z.string().regex(/^\d+$/);
+
+const askSchemas = {
+  send: z.object({ records: z.array(newRecord) }),
+  receive: z.object({ ticket: z.string(), max: z.int().min(1), waitSeconds: seconds, visibilitySeconds: seconds }),
+  cancel: z.object({ ticket: z.string() }),
+  acknowledge: z.object({ records: z.array(record) }),
+  defer: z.object({ moves: z.array(z.object({ record, next: newRecord })) }),
+  bury: z.object({ record, letter: newLetter }),
+  extend: z.object({ record, seconds }),
+  ready: z.object({}),
+  depth: z.object({}),
+  "letters.put": z.object({ letter: newLetter }),
+  "letters.page": z.object({ after: letterId.nullable(), upTo: letterId.nullable(), limit: z.int().min(1) }),
+  "letters.remove": z.object({ id: letterId }),
+  "letters.count": z.object({}),
+} as const;
+export type Operation = keyof typeof askSchemas;
+export type Ask<O extends Operation> = z.output<(typeof askSchemas)[O]>;
+/** What each operation is asked. A `ticket` names a long poll, so that `cancel` can end it. */
+export const asks: { readonly [O in Operation]: z.ZodType<Ask<O>> } = askSchemas;
+
+const nothing = z.null();
+const answerSchemas = {
+  send: nothing,
+  receive: z.array(record),
+  cancel: nothing,
+  acknowledge: nothing,
+  defer: nothing,
+  bury: nothing,
+  extend: nothing,
+  ready: nothing,
+  depth: z.object({ records: z.int(), oldestSeconds: z.number().nullable() }),
+  "letters.put": nothing,
+  "letters.page": z.object({
+    letters: z.array(newLetter.extend({ id: letterId })),
+    more: z.boolean(),
+    newest: letterId.nullable(),
+  }),
+  "letters.remove": nothing,
+  "letters.count": z.int(),
+} as const satisfies Record<Operation, z.ZodType>;
+
+export type Answer<O extends Operation> = z.output<(typeof answerSchemas)[O]>;
+/** What each operation answers when it went well. */
+export const answers: { readonly [O in Operation]: z.ZodType<Answer<O>> } = answerSchemas;
+
+/** A refusal's body; codes that a newer owner may add read as QUEUE_UNAVAILABLE. */
+export const refusal = z.object({
+  code: z.enum(["QUEUE_UNAVAILABLE", "TOO_LARGE", "INTERNAL"]).catch("QUEUE_UNAVAILABLE"),
+  message: z.string(),
+});
+
+export function isOperation(text: string): text is Operation {
+  return Object.hasOwn(asks, text);
+}

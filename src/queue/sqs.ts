@@ -1,0 +1,169 @@
+/** The queue port on any SQS-compatible service. The only import of the SQS SDK. */
+import {
+  ChangeMessageVisibilityBatchCommand,
+  DeleteMessageBatchCommand,
+  type BatchResultErrorEntry,
+  GetQueueAttributesCommand,
+  GetQueueUrlCommand,
+  type Message as SdkMessage,
+  ReceiveMessageCommand,
+  SendMessageBatchCommand,
+  SQSClient,
+} from "@aws-sdk/client-sqs";
+import { RelayError } from "../outcome.ts";
+import { endpointOf, regionOf } from "./sqs/address.ts";
+import { SqsQueue } from "./sqs/queue.ts";
+import type { Message, Outgoing, Wire } from "./sqs/wire.ts";
+
+export interface SqsOptions {
+  /** The queue's URL. */
+  readonly url: string;
+  /** Default: from the URL's host, then AWS_REGION; `us-east-1` for services other than AWS. */
+  readonly region?: string | null;
+  /** Default: AWS_ENDPOINT_URL_SQS or AWS_ENDPOINT_URL, then the URL's origin. */
+  readonly endpoint?: string | null;
+  /** Where dead letters go. Default: the target of the queue's redrive policy. */
+  readonly deadLettersUrl?: string | null;
+}
+
+/** Opens no connection yet. Throws RelayError INTERNAL where the URL or the region can't be right. Credentials: the SDK's usual chain. */
+export function openSqs({ url, region = null, endpoint = null, deadLettersUrl = null }: SqsOptions): SqsQueue {
+  if (!URL.canParse(url)) throw new RelayError("INTERNAL", "the URL of the SQS queue cannot be read");
+  const parsed = new URL(url);
+  const where = endpointOf(parsed, endpoint, process.env);
+  const config = {
+    region: regionOf(parsed, region, process.env),
+    // Else the SDK would take the URL's host in spite of an endpoint from the environment, and warn on the console.
+    useQueueUrlAsEndpoint: false,
+    ...(where === null ? {} : { endpoint: where }),
+  };
+  const client = new SQSClient(config);
+  const { credentials, requestHandler } = client.config;
+  const once = new SQSClient({ ...config, credentials, requestHandler, maxAttempts: 1 });
+  return new SqsQueue(url, new SdkWire(url, client, once), deadLettersUrl);
+}
+
+/** Every call ends: the SDK itself sets no limit. A long poll gets its wait on top. */
+const PATIENCE_MS = 10_000;
+const ATTRIBUTES = [
+  "ApproximateNumberOfMessages",
+  "ApproximateNumberOfMessagesNotVisible",
+  "ApproximateNumberOfMessagesDelayed",
+  "RedrivePolicy",
+] as const;
+
+class SdkWire implements Wire {
+  readonly #url: string;
+  readonly #client: SQSClient;
+  /** For callers with a deadline, who retry themselves. */
+  readonly #once: SQSClient;
+
+  constructor(url: string, client: SQSClient, once: SQSClient) {
+    this.#url = url;
+    this.#client = client;
+    this.#once = once;
+  }
+
+  async send(messages: readonly Outgoing[], timeoutMs?: number): Promise<number[]> {
+    const Entries = messages.map(({ body, delaySeconds, attributes = {} }, index) => ({
+      Id: String(index),
+      MessageBody: body,
+      DelaySeconds: delaySeconds,
+      MessageAttributes: Object.fromEntries(
+        Object.entries(attributes).map(([name, value]) => [name, { DataType: "String", StringValue: value }]),
+      ),
+    }));
+    const client = timeoutMs === undefined ? this.#client : this.#once;
+    const command = new SendMessageBatchCommand({ QueueUrl: this.#url, Entries });
+    const { Failed } = await named("SendMessageBatch", () => client.send(command, within(timeoutMs ?? PATIENCE_MS)));
+    return (Failed ?? []).map(indexOf);
+  }
+
+  async receive(options: { max: number; waitSeconds: number; visibilitySeconds: number }): Promise<Message[]> {
+    const command = new ReceiveMessageCommand({
+      QueueUrl: this.#url,
+      MaxNumberOfMessages: options.max,
+      WaitTimeSeconds: options.waitSeconds,
+      VisibilityTimeout: options.visibilitySeconds,
+      MessageSystemAttributeNames: ["ApproximateReceiveCount", "SentTimestamp"],
+      MessageAttributeNames: ["All"],
+    });
+    const limit = within(options.waitSeconds * 1000 + PATIENCE_MS);
+    const { Messages } = await named("ReceiveMessage", () => this.#client.send(command, limit));
+    return (Messages ?? []).map(toMessage);
+  }
+
+  async remove(receipts: readonly string[]): Promise<number[]> {
+    const Entries = receipts.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle }));
+    const command = new DeleteMessageBatchCommand({ QueueUrl: this.#url, Entries });
+    const { Failed } = await named("DeleteMessageBatch", () => this.#client.send(command, within(PATIENCE_MS)));
+    return (Failed ?? []).filter(isOpen).map(indexOf);
+  }
+
+  async hide(receipts: readonly string[], seconds: number): Promise<number[]> {
+    const Entries = receipts.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle, VisibilityTimeout: seconds }));
+    const command = new ChangeMessageVisibilityBatchCommand({ QueueUrl: this.#url, Entries });
+    const { Failed } = await named("ChangeMessageVisibilityBatch", () => this.#client.send(command, within(PATIENCE_MS)));
+    return (Failed ?? []).filter(isOpen).map(indexOf);
+  }
+
+  async attributes(): Promise<Readonly<Record<string, string>>> {
+    const command = new GetQueueAttributesCommand({ QueueUrl: this.#url, AttributeNames: [...ATTRIBUTES] });
+    const { Attributes } = await named("GetQueueAttributes", () => this.#client.send(command, within(PATIENCE_MS)));
+    return Attributes ?? {};
+  }
+
+  async urlOf({ account, name }: { account: string; name: string }): Promise<string> {
+    const command = new GetQueueUrlCommand({ QueueName: name, QueueOwnerAWSAccountId: account });
+    const { QueueUrl } = await named("GetQueueUrl", () => this.#client.send(command, within(PATIENCE_MS)));
+    if (QueueUrl === undefined) throw new RelayError("QUEUE_UNAVAILABLE", "SQS GetQueueUrl: no URL in the answer");
+    return QueueUrl;
+  }
+
+  at(url: string): Wire {
+    return new SdkWire(url, this.#client, this.#once);
+  }
+
+  close(): void {
+    this.#client.destroy();
+  }
+}
+
+function within(ms: number): { abortSignal: AbortSignal } {
+  return { abortSignal: AbortSignal.timeout(ms) };
+}
+
+/** An error of the SDK by its name alone: its text may hold what was sent. */
+async function named<T>(what: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (thrown) {
+    const name = thrown instanceof Error ? thrown.name : "error";
+    const code = thrown instanceof Error && "code" in thrown && typeof thrown.code === "string" ? ` ${thrown.code}` : "";
+    throw new RelayError("QUEUE_UNAVAILABLE", `SQS ${what}: ${name}${code}`.slice(0, 200));
+  }
+}
+
+/** A receipt that no longer counts is no failure: somebody settled the record before, or holds it now. */
+const SETTLED = /(?:ReceiptHandleIsInvalid|InvalidParameterValue|MessageNotInflight)$/;
+
+function isOpen({ Code }: BatchResultErrorEntry): boolean {
+  return !SETTLED.test(Code ?? "");
+}
+
+function indexOf({ Id }: BatchResultErrorEntry): number {
+  return Number(Id);
+}
+
+function toMessage(message: SdkMessage): Message {
+  const system = message.Attributes ?? {};
+  const attributes = Object.entries(message.MessageAttributes ?? {}).map(([name, value]) => [name, value.StringValue ?? ""]);
+  return {
+    id: message.MessageId ?? "",
+    receipt: message.ReceiptHandle ?? "",
+    body: message.Body ?? "",
+    receiveCount: Number(system.ApproximateReceiveCount ?? 1),
+    sentAt: Number(system.SentTimestamp ?? Date.now()),
+    attributes: Object.fromEntries(attributes),
+  };
+}
