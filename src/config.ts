@@ -99,6 +99,14 @@ export async function loadConfig(options: { file?: string | undefined; env?: Nod
   }
 }
 
+/** For processes that nobody watches start: an Error with every problem in its text. */
+export async function configOrThrow(options: Parameters<typeof loadConfig>[0] = {}): Promise<RelayConfig> {
+  const loaded = await loadConfig(options);
+  if (loaded.ok) return loaded.config;
+  const problems = loaded.problems.map(({ path, message, hint }) => `${path || "(file)"}: ${message}${hint ? ` (${hint})` : ""}`);
+  throw new Error(`the configuration has problems: ${problems.join("; ")}`);
+}
+
 async function readConfig(text: string, file: string, { folder, now }: { folder: string; now: Date }): Promise<LoadResult> {
   const raw = await parseText(text, file);
   if (raw instanceof Refusal) return refused(raw);

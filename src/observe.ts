@@ -1,4 +1,5 @@
-/** What the relay tells: one wide line per outcome, and alarms. The adapter to pino is below; the sandbox listens with its own. */
+/** What the relay tells: one wide line per outcome, and alarms. JSON lines by pino; readable ones on a terminal. */
+import { pino, type DestinationStream } from "pino";
 
 /** `delivery`: at the edge. `record`: a consumed record. `process`: start and stop of a process. */
 export interface OutcomeLine {
@@ -8,8 +9,41 @@ export interface OutcomeLine {
   readonly key?: string;
   readonly [field: string]: unknown;
 }
+export interface AlarmLine {
+  /** What it means and what to do. */
+  readonly what: string;
+  readonly key?: string;
+  readonly [field: string]: unknown;
+}
 export interface Observer {
   outcome(line: OutcomeLine): void;
-  /** One line with `alarm: code`, what to do, and a counter. Alert rules are built on these. */
-  alarm(code: string, line: { readonly what: string; readonly key?: string; readonly [field: string]: unknown }): void;
+  /** One line with `alarm: code`, and a counter. Alert rules are built on these. */
+  alarm(code: string, line: AlarmLine): void;
+}
+
+/** Lines to `destination`, one JSON object each. Callers name every field: nothing that was not meant for a log gets into one. */
+export function logTo(destination: DestinationStream): Observer {
+  const logger = pino(
+    { base: null, timestamp: pino.stdTimeFunctions.isoTime, messageKey: "message", formatters: { level: (level) => ({ level }) } },
+    destination,
+  );
+  return {
+    outcome: (line) => logger.info(line),
+    alarm: (code, { what, ...line }) => logger.error({ alarm: code, ...line }, what),
+  };
+}
+
+/** The process's own log, on stderr or stdout: readable where a person looks at it, JSON lines everywhere else. */
+export async function processLog(stream: NodeJS.WriteStream = process.stdout): Promise<Observer> {
+  if (!stream.isTTY) return logTo(stream);
+  const { build } = await import("pino-pretty").then((module) => ({ build: module.default }));
+  return logTo(build({ destination: stream, colorize: true, singleLine: true, messageKey: "message", sync: true }));
+}
+
+/** Tells several observers the same. */
+export function toAll(...observers: readonly Observer[]): Observer {
+  return {
+    outcome: (line) => observers.forEach((observer) => observer.outcome(line)),
+    alarm: (code, line) => observers.forEach((observer) => observer.alarm(code, line)),
+  };
 }

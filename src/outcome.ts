@@ -3,6 +3,8 @@
  * an HTTP answer at the edge; acknowledge, defer or bury in the consumer. Nothing else decides that.
  */
 
+import type { RenewRequest } from "./event.ts";
+
 /** Why a delivery or a record is not for us. Not an error: answered 200, or acknowledged. */
 export type SkipReason =
   // at the edge
@@ -81,7 +83,8 @@ export function toRelayError(thrown: unknown, otherwise: ErrorCode = "INTERNAL")
 export type Outcome =
   | { kind: "done"; code: DoneCode; detail?: Detail }
   | { kind: "skipped"; reason: SkipReason; detail?: Detail }
-  | { kind: "deferred"; seconds: number; why: string; detail?: Detail }
+  /** `next` is the record to store instead (a later look of confirm); without it the same record comes again, with `attempt` + 1. */
+  | { kind: "deferred"; seconds: number; why: string; next?: RenewRequest; detail?: Detail }
   | { kind: "failed"; error: RelayError; detail?: Detail };
 export type Detail = Readonly<Record<string, string | number | boolean | null>>;
 

@@ -1,0 +1,17 @@
+/** AWS Lambda, HTTP: the edge behind a function URL or an HTTP API. */
+import { handle } from "hono/aws-lambda";
+import { createApp } from "../src/app.ts";
+import { configOrThrow } from "../src/config.ts";
+import { logTo } from "../src/observe.ts";
+import { openQueues } from "../src/queues.ts";
+import { receive } from "../src/receive.ts";
+import { createSecretReader } from "../src/secrets.ts";
+
+// At import, so that a wrong configuration is an init error that the deployment shows, not a 503 to the first sender.
+const config = await configOrThrow();
+const observer = logTo(process.stdout);
+const queues = await openQueues(config, { clusters: Object.keys(config.clusters), unparsed: true, as: "owner", observer });
+const { store, storeUnparsed } = queues;
+const context = { config, observer, store, storeUnparsed, readSecret: createSecretReader(), now: () => new Date() };
+
+export const handler = handle(createApp({ config, receive: (delivery) => receive(delivery, context), ready: queues.ready }));

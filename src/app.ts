@@ -1,0 +1,102 @@
+/** The edge as a Hono app: routes, the size limit in real bytes, and the answer that an outcome leads to. */
+import { type Context, Hono } from "hono";
+import type { RelayConfig } from "./config.ts";
+import { httpStatus, RelayError } from "./outcome.ts";
+import type { Delivery, Received } from "./receive.ts";
+
+export interface AppContext {
+  readonly config: Pick<RelayConfig, "limits" | "webhooks">;
+  readonly receive: (delivery: Delivery) => Promise<Received>;
+  /** Resolves when configuration and queues could take a push now. Never asks an API server. */
+  readonly ready: () => Promise<void>;
+  /** True where this caller has failed to authenticate too often of late; only Node processes know addresses. */
+  readonly tooMany?: (request: Context) => boolean;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly decision: "queued" | "unparsed" | "skipped" | "refused" | "failed";
+  readonly reason: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+  /** null: an unauthenticated caller learns nothing. */
+  readonly body: Readonly<Record<string, unknown>> | null;
+}
+
+const RETRY_AFTER_SECONDS = "5";
+
+export function createApp(context: AppContext): Hono {
+  const app = new Hono();
+  app.get("/healthz", (c) => c.json({ status: "ok" }));
+  app.get("/readyz", async (c) => {
+    try {
+      await context.ready();
+      return c.json({ status: "ready" });
+    } catch {
+      return c.json({ status: "not ready" }, 503); // why is in the log: this page is public
+    }
+  });
+  const hook = async (c: Context) => responseOf(await handle(c, context));
+  app.post("/hooks/:webhook", hook);
+  app.post("/hooks/:webhook/:secret", hook);
+  app.all("/hooks/*", (c) => c.body(null, 405, { allow: "POST" }));
+  app.notFound((c) => c.body(null, 404));
+  app.onError((_error, c) => c.body(null, 503, { "retry-after": RETRY_AFTER_SECONDS })); // Hono would print the error, and the path with it
+  return app;
+}
+
+async function handle(c: Context, context: AppContext): Promise<Answer> {
+  const webhook = c.req.param("webhook") ?? "";
+  const { limits, webhooks } = context.config;
+  const own = Object.hasOwn(webhooks, webhook) ? webhooks[webhook]?.maxBody : null;
+  const body = await readWithin(c.req.raw.body, own ?? limits.body);
+  if (!body) return answerOf({ outcome: { kind: "failed", error: new RelayError("TOO_LARGE", "body too large") }, understood: null });
+  const headers: Record<string, string> = {};
+  c.req.raw.headers.forEach((value, name) => (headers[name] = value));
+  const answer = answerOf(await context.receive({ webhook, pathSecret: c.req.param("secret") ?? null, headers, body }));
+  if (answer.status === 401 && context.tooMany?.(c)) {
+    return answerOf({ outcome: { kind: "failed", error: new RelayError("TOO_MANY", "too many refused calls") }, understood: null });
+  }
+  return answer;
+}
+
+/** The bytes of a body, counted as they come: Content-Length is not believed. null when there are more than `limit`. */
+async function readWithin(stream: ReadableStream<Uint8Array> | null, limit: number): Promise<Uint8Array | null> {
+  if (!stream) return new Uint8Array();
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.byteLength;
+    if (size > limit) return null; // leaving the loop cancels the stream
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
+}
+
+/** The answer to a delivery; `explain` shows the same. */
+export function answerOf({ outcome, understood }: Received): Answer {
+  const status = httpStatus(outcome);
+  if (outcome.kind === "failed") {
+    const headers = FAILURE_HEADERS[status] ?? {};
+    const open = status === 413 || status === 503;
+    const reason = outcome.error.code;
+    const decision = status === 503 ? "failed" : "refused";
+    return { status, decision, reason, headers, body: open ? { decision, reason, key: null } : null };
+  }
+  const keys = [...new Set(understood?.requests.map((request) => request.key))];
+  const decision = outcome.kind === "skipped" ? "skipped" : outcome.kind === "done" && outcome.code === "UNPARSED" ? "unparsed" : "queued";
+  const reason = outcome.kind === "skipped" ? outcome.reason : decision === "unparsed" ? "UNPARSED" : null;
+  const hint = outcome.kind === "skipped" ? outcome.detail?.["hint"] : null;
+  const body = { decision, reason, key: keys[0] ?? null, ...(keys.length > 1 && { keys }), ...(typeof hint === "string" && { hint }) };
+  return { status, decision, reason, headers: {}, body };
+}
+const FAILURE_HEADERS: Readonly<Record<number, Readonly<Record<string, string>>>> = {
+  405: { allow: "POST" },
+  413: { connection: "close" },
+  429: { "retry-after": "60" },
+  503: { "retry-after": RETRY_AFTER_SECONDS },
+};
+
+function responseOf({ status, headers, body }: Answer): Response {
+  const json = body === null ? null : JSON.stringify(body);
+  return new Response(json, { status, headers: json === null ? headers : { ...headers, "content-type": "application/json" } });
+}

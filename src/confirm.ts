@@ -1,0 +1,106 @@
+/** The third use case: look again until it is known whether a nudge took effect, or why not. */
+import type { OverrideStatus } from "./cluster/overrides.ts";
+import { encode, type Look, type RenewRequest } from "./event.ts";
+import { nudgeOf } from "./nudge.ts";
+import { type Detail, type Outcome, RelayError } from "./outcome.ts";
+import type { RenewContext } from "./renew.ts";
+import { adviceOn, verdictOf } from "./status.ts";
+
+/** A download error is answered with a repeated nudge, since Deckhouse itself tries again only after the scan interval. */
+const RENUDGE_SECONDS = [60, 300, 300] as const;
+/** Clocks of Deckhouse and of the relay differ by less. */
+const SKEW_MS = 2_000;
+
+export type ConfirmContext = Omit<RenewContext, "pace">;
+
+/** Throws RelayError for what the cluster or the queue cannot do now, and UNCONFIRMED when the last look shows no effect. */
+export async function confirm(record: RenewRequest, context: ConfirmContext): Promise<Outcome> {
+  const { look } = record;
+  if (!look) throw new RelayError("MALFORMED", "a confirm record without what the status held");
+  const override = await context.overrides.get(record.module);
+  if (!override) return superseded("the override is gone");
+  if (override.imageTag !== record.tag) return superseded(`the override follows ${override.imageTag} now`);
+  const newest = nudgeOf(override);
+  if (newest?.key !== record.key || newest.nudge < record.nudge) return superseded("a nudge of another push followed");
+
+  const request = { ...record, nudge: newest.nudge }; // the same key with a higher nudge: follow that one
+  const { status } = override;
+  const lastStep = context.tuning.looksMs.length - 1;
+  const verdict = verdictOf(status.message);
+  if (verdict === "ok" && isPickedUp(request, status, look, lastStep)) return pickedUp(request, status, look, context.now());
+  if (verdict === "refused" && look.step >= 1) {
+    return { kind: "done", code: "REFUSED", detail: { message: status.message.slice(0, 500), advice: adviceOn(status.message) } };
+  }
+  if (verdict === "error" && request.retries < RENUDGE_SECONDS.length && isNewError(status, look)) return renudge(request, status, context);
+  if (look.step < lastStep) return nextLook(request, look, context);
+  return atTheEnd(request, status, look);
+}
+
+/** The wanted digest is there; or, where none is known (or it is an index's, of which Deckhouse shows a child), the digest changed. */
+function isPickedUp(request: RenewRequest, status: OverrideStatus, look: Look, lastStep: number): boolean {
+  if (request.digest !== null && status.imageDigest === request.digest) {
+    // it held that digest before we patched: equality proves nothing until Deckhouse must have looked, and its one worker may be busy
+    const provesNothing = look.digest === request.digest && look.updatedAt === status.updatedAt;
+    return !provesNothing || look.step >= lastStep - 1;
+  }
+  return !knowsDigest(request) && status.imageDigest !== look.digest;
+}
+
+const knowsDigest = (request: RenewRequest) => request.digest !== null && !request.index;
+
+/** A download error counts when it is news since the patch, and from the second look on in any case: an identical one changes nothing. */
+const isNewError = (status: OverrideStatus, look: Look) =>
+  look.step >= 1 || status.message !== look.message || status.updatedAt !== look.updatedAt;
+
+function pickedUp(request: RenewRequest, status: OverrideStatus, look: Look, now: Date): Outcome {
+  const pushed = Date.parse(request.pushedAt ?? request.receivedAt);
+  const detail: Detail = {
+    digest: status.imageDigest,
+    patchedAt: look.patchedAt,
+    pickedUpAt: now.toISOString(),
+    pushToPatchedMs: Date.parse(look.patchedAt) - pushed,
+    pushToPickedUpMs: now.getTime() - pushed,
+  };
+  return { kind: "done", code: "PICKED_UP", detail };
+}
+
+async function renudge(request: RenewRequest, status: OverrideStatus, context: ConfirmContext): Promise<Outcome> {
+  const seconds = RENUDGE_SECONDS[request.retries] ?? 300;
+  const { look: _, ...rest } = request;
+  const again: RenewRequest = {
+    ...rest,
+    kind: "renew",
+    nudge: request.nudge + 1,
+    retries: request.retries + 1,
+    attempt: 0,
+    notBefore: null,
+  };
+  await context.send([{ body: encode(again), delaySeconds: seconds }]);
+  return { kind: "done", code: "RENUDGED", detail: { message: status.message.slice(0, 500), seconds } };
+}
+
+function nextLook(request: RenewRequest, look: Look, context: ConfirmContext): Outcome {
+  const step = look.step + 1;
+  const due = Date.parse(look.patchedAt) + (context.tuning.looksMs[step] ?? 0);
+  const seconds = Math.max(context.tuning.cooldownMs / 10, due - context.now().getTime()) / 1000;
+  return {
+    kind: "deferred",
+    seconds,
+    why: `look ${step + 1}`,
+    next: { ...request, attempt: 0, refusedSince: null, look: { ...look, step } },
+  };
+}
+
+function atTheEnd(request: RenewRequest, status: OverrideStatus, look: Look): Outcome {
+  if (verdictOf(status.message) === "ok") {
+    const moved = status.updatedAt !== null && Date.parse(status.updatedAt) > Date.parse(look.patchedAt) + SKEW_MS;
+    if (knowsDigest(request) && moved) return superseded("Deckhouse deployed after the nudge, and another digest than this push's");
+    if (!knowsDigest(request)) return { kind: "done", code: "UNVERIFIED", detail: { digest: status.imageDigest } };
+  }
+  throw new RelayError(
+    "UNCONFIRMED",
+    `override ${request.module} with tag ${request.tag} shows digest ${status.imageDigest ?? "none"}, wanted ${request.digest ?? "unknown"}, message "${status.message.slice(0, 300)}"`,
+  );
+}
+
+const superseded = (why: string): Outcome => ({ kind: "done", code: "SUPERSEDED", detail: { why } });

@@ -1,0 +1,232 @@
+/**
+ * One loop for every runtime: take records, collapse those of one override, run the use case, settle each by its outcome.
+ * A record is settled by a copy (store the next one, then delete the old one), so its receive count only counts crashes.
+ */
+import type { Circuit } from "./circuit.ts";
+import { confirm } from "./confirm.ts";
+import { decode, type RenewRequest } from "./event.ts";
+import type { Observer } from "./observe.ts";
+import { ADVICE, type ErrorCode, type Outcome, toRelayError, TREATMENT } from "./outcome.ts";
+import type { Queue, QueueRecord } from "./queue/queue.ts";
+import { renew, type RenewContext } from "./renew.ts";
+import { hopOf, type Settlement, settlementOf } from "./settle.ts";
+
+export interface ConsumeContext extends RenewContext {
+  readonly cluster: string;
+  readonly queue: Pick<Queue, "acknowledge" | "defer" | "bury">;
+  readonly observer: Observer;
+  readonly circuit: Circuit;
+  readonly random?: () => number;
+}
+
+/** `failed`: settling failed, the queue gives them again. `untouched`: time ran out before their turn. */
+export interface Unsettled {
+  readonly failed: readonly QueueRecord[];
+  readonly untouched: readonly QueueRecord[];
+}
+
+interface Work {
+  readonly record: QueueRecord;
+  readonly request: RenewRequest;
+}
+
+/** Below what any template sets as the queue's maximum receive count, so that a record ends with our reason and not without one. */
+const MAX_RECEIVES = 8;
+const TOO_NEW_SECONDS = 300;
+const LANES = 16;
+
+/** Works on one batch. `timeLeft` is asked before each run. Never throws for what a record holds or a cluster answers. */
+export async function consume(
+  records: readonly QueueRecord[],
+  context: ConsumeContext,
+  timeLeft: () => boolean = () => true,
+): Promise<Unsettled> {
+  const failed: QueueRecord[] = [];
+  const untouched: QueueRecord[] = [];
+  const settle = (record: QueueRecord, settlement: Settlement) => settleAll([{ record, settlement }], context, failed);
+
+  const work: Work[] = [];
+  for (const record of records) {
+    const sorted = sortOut(record, context);
+    if ("settlement" in sorted) await settle(record, sorted.settlement);
+    else work.push(sorted);
+  }
+  if (context.circuit.error !== null) await context.circuit.probe();
+
+  await inLanes(groups(work), async (group) => {
+    if (!timeLeft()) untouched.push(...group.map(({ record }) => record));
+    else await settleAll(await runGroup(group, context), context, failed);
+  });
+  return { failed, untouched };
+}
+
+/** What needs no look at the cluster is settled at once; the rest is work. */
+function sortOut(record: QueueRecord, context: ConsumeContext): Work | { settlement: Settlement } {
+  const read = decode(record.body);
+  const now = context.now();
+  if (read.kind === "newer") {
+    alarm(context, "WORKER_TOO_OLD", { why: read.why });
+    return { settlement: { kind: "defer", next: { body: record.body, delaySeconds: TOO_NEW_SECONDS } } };
+  }
+  if (read.kind === "malformed") return bury(record, "MALFORMED", read.why, context);
+  const { request } = read;
+  if (request.cluster !== context.cluster) return bury(record, "WRONG_CLUSTER", `it is for cluster ${request.cluster}`, context, request);
+  if (record.receiveCount >= MAX_RECEIVES) {
+    return bury(record, "LAST_RECEIVE", `received ${record.receiveCount} times, never settled`, context, request);
+  }
+  const hop = hopOf(request, now);
+  return hop ? { settlement: hop } : { record, request };
+}
+
+function bury(
+  record: QueueRecord,
+  code: ErrorCode,
+  text: string,
+  context: ConsumeContext,
+  request?: RenewRequest,
+): { settlement: Settlement } {
+  const lastAt = context.now().toISOString();
+  alarm(context, code, { why: text, ...(request && { key: request.key, module: request.module }) });
+  context.observer.outcome({
+    event: "record",
+    outcome: code,
+    cluster: context.cluster,
+    ...(request && { key: request.key, module: request.module }),
+    why: text,
+  });
+  const attempts = request ? request.attempt + 1 : record.receiveCount;
+  return {
+    settlement: {
+      kind: "bury",
+      letter: { body: record.body, code, text, attempts, firstAt: request?.receivedAt ?? record.sentAt, lastAt },
+    },
+  };
+}
+
+/** Renewals of one override share a run; a confirmation runs alone. */
+function groups(work: readonly Work[]): Work[][] {
+  const byOverride = new Map<string, Work[]>();
+  work.forEach((each, index) => {
+    const { kind, module, tag, source } = each.request;
+    const name = kind === "renew" ? JSON.stringify([module, tag, source]) : String(index);
+    const group = byOverride.get(name);
+    if (group) group.push(each);
+    else byOverride.set(name, [each]);
+  });
+  for (const group of byOverride.values()) group.sort((a, b) => newestFirst(a.request, b.request));
+  return [...byOverride.values()];
+}
+
+/** By the sender's time where one sender gives it, else by when we received them. */
+function newestFirst(a: RenewRequest, b: RenewRequest): number {
+  if (a.webhook === b.webhook && a.pushedAt !== null && b.pushedAt !== null && a.pushedAt !== b.pushedAt) {
+    return Date.parse(b.pushedAt) - Date.parse(a.pushedAt);
+  }
+  return Date.parse(b.receivedAt) - Date.parse(a.receivedAt);
+}
+
+/**
+ * The newest runs. The others are covered by it only if it itself patched; they wait or fail with it; where it ended in any
+ * other way (another push's nudge covers it, say), each of them is decided anew.
+ */
+async function runGroup(group: readonly Work[], context: ConsumeContext): Promise<{ record: QueueRecord; settlement: Settlement }[]> {
+  const settled: { record: QueueRecord; settlement: Settlement }[] = [];
+  const end = (each: Work, outcome: Outcome) => {
+    report(each, outcome, context);
+    settled.push({ record: each.record, settlement: settlementOf(outcome, each.request, context.now(), context.random) });
+  };
+  let rest = group;
+  for (let head = rest[0]; head; head = rest[0]) {
+    const others = rest.slice(1);
+    const outcome = await attempt(head.request, context);
+    end(head, outcome);
+    rest = isShared(outcome) ? [] : others;
+    if (rest.length > 0) continue;
+    const key = head.request.key;
+    const joined: Outcome = { kind: "done", code: "JOINED", detail: { coveredBy: key } };
+    for (const other of isShared(outcome) ? others : []) end(other, outcome.kind === "done" ? joined : outcome);
+  }
+  return settled;
+}
+
+const isShared = (outcome: Outcome) => outcome.kind !== "done" || outcome.code === "NUDGED";
+
+async function attempt(request: RenewRequest, context: ConsumeContext): Promise<Outcome> {
+  const { circuit } = context;
+  if (circuit.error !== null) return { kind: "failed", error: circuit.error };
+  try {
+    return await (request.kind === "renew" ? renew(request, context) : confirm(request, context));
+  } catch (thrown) {
+    const error = toRelayError(thrown);
+    if (TREATMENT[error.code] === "circuit") circuit.open(error);
+    return { kind: "failed", error };
+  }
+}
+
+async function settleAll(
+  settlements: readonly { record: QueueRecord; settlement: Settlement }[],
+  { queue, observer, cluster }: ConsumeContext,
+  failed: QueueRecord[],
+): Promise<void> {
+  const acknowledged = settlements.filter(({ settlement }) => settlement.kind === "acknowledge").map(({ record }) => record);
+  const moves = settlements.flatMap(({ record, settlement }) => (settlement.kind === "defer" ? [{ record, next: settlement.next }] : []));
+  const settle = async (records: readonly QueueRecord[], how: () => Promise<void>) => {
+    if (records.length === 0) return;
+    try {
+      await how();
+    } catch (thrown) {
+      const error = toRelayError(thrown, "QUEUE_UNAVAILABLE");
+      observer.alarm(error.code, { what: ADVICE.QUEUE_UNAVAILABLE ?? "", cluster, why: error.message });
+      failed.push(...records);
+    }
+  };
+  await settle(acknowledged, () => queue.acknowledge(acknowledged));
+  await settle(
+    moves.map(({ record }) => record),
+    () => queue.defer(moves),
+  );
+  for (const { record, settlement } of settlements) {
+    if (settlement.kind === "bury") await settle([record], () => queue.bury(record, settlement.letter));
+  }
+}
+
+function report({ record, request }: Work, outcome: Outcome, context: ConsumeContext): void {
+  const { key, module, tag, digest, image, webhook, kind, nudge, attempt: attempts, receivedAt, pushedAt } = request;
+  const line = {
+    event: "record",
+    kind,
+    key,
+    cluster: context.cluster,
+    module,
+    tag,
+    digest,
+    image,
+    webhook,
+    nudge,
+    attempt: attempts,
+  } as const;
+  const times = { receivedAt, pushedAt, receiveCount: record.receiveCount };
+  const { observer } = context;
+  if (outcome.kind === "failed") {
+    const { code, message } = outcome.error;
+    observer.outcome({ ...line, ...times, outcome: code, why: message });
+    if (TREATMENT[code] !== "circuit") alarm(context, code, { key, module, why: message });
+  } else if (outcome.kind === "deferred") {
+    observer.outcome({ ...line, ...times, outcome: "DEFERRED", why: outcome.why, seconds: outcome.seconds });
+  } else {
+    observer.outcome({ ...line, ...times, outcome: outcome.kind === "done" ? outcome.code : outcome.reason, ...outcome.detail });
+  }
+}
+
+function alarm(context: ConsumeContext, code: ErrorCode, line: { why: string; key?: string; module?: string }): void {
+  const advice = ADVICE[code];
+  if (advice !== undefined && code !== "CONFLICT") context.observer.alarm(code, { what: advice, cluster: context.cluster, ...line });
+}
+
+async function inLanes<T>(items: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
+  const waiting = items.values();
+  const lane = async () => {
+    for (const item of waiting) await run(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(LANES, items.length) }, lane));
+}

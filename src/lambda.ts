@@ -1,0 +1,40 @@
+/** SQS as Lambda hands it on: records come in the event, and whatever is not reported as failed is deleted by Lambda itself. */
+import * as z from "zod";
+import type { Queue, QueueRecord } from "./queue/queue.ts";
+
+export interface LambdaContext {
+  getRemainingTimeInMillis(): number;
+}
+
+/** https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event */
+const sqsEvent = z.object({
+  Records: z.array(
+    z.object({
+      messageId: z.string(),
+      receiptHandle: z.string(),
+      body: z.string(),
+      attributes: z.object({ ApproximateReceiveCount: z.coerce.number().int(), SentTimestamp: z.coerce.number() }),
+    }),
+  ),
+});
+
+/** Throws a ZodError for what is no SQS event: then the trigger is wired wrongly, and SQS keeps the records. */
+export function recordsOf(event: unknown): QueueRecord[] {
+  return sqsEvent.parse(event).Records.map(({ messageId, receiptHandle, body, attributes }) => ({
+    id: messageId,
+    receipt: receiptHandle,
+    body,
+    receiveCount: attributes.ApproximateReceiveCount,
+    sentAt: new Date(attributes.SentTimestamp).toISOString(),
+  }));
+}
+
+/** Copies and dead letters are stored by us; the deleting is Lambda's, after the batch. */
+export function lambdaQueue(queue: Queue): Pick<Queue, "send" | "acknowledge" | "defer" | "bury"> {
+  return {
+    send: (records, options) => queue.send(records, options),
+    acknowledge: async () => {},
+    defer: (moves) => queue.send(moves.map(({ next }) => next)),
+    bury: (_record, letter) => queue.deadLetters.put(letter),
+  };
+}

@@ -1,0 +1,88 @@
+/**
+ * Pure rules: push × sources → which module in which clusters, or why not.
+ * A nudge too many costs Deckhouse one manifest request, a nudge too few costs a day: when unsure, match.
+ */
+import type { SourceConfig } from "./config.ts";
+import type { PushEvent } from "./event.ts";
+import type { SkipReason } from "./outcome.ts";
+
+export type Match =
+  | { kind: "match"; source: SourceConfig; module: string; clusters: readonly string[] }
+  | { kind: "skip"; reason: SkipReason; hint: string | null };
+
+/**
+ * Which module's override a push concerns. The image of a module is `<source repo>/<module>:<tag>`
+ * (Deckhouse: path.Join of ModuleSource.spec.registry.repo and the module's name, which is one segment).
+ * `allowed`: names or repos of the sources that the webhook may nudge; null: all.
+ */
+export function matchPush(push: PushEvent, sources: readonly SourceConfig[], allowed: readonly string[] | null = null): Match {
+  if (push.tag === null) return skip("NO_TAG");
+  const host = sameHost(push.host);
+  const places = sources.flatMap((source) => [source.repo, ...source.aliases].map((repo) => ({ source, ...splitRepo(repo) })));
+  const below = (path: string) => push.repository.startsWith(`${path}/`) || path === "";
+  const here = places.filter((place) => place.host === host && below(place.path)).sort((a, b) => b.path.length - a.path.length);
+  if (here.length === 0) {
+    const elsewhere = places.find((place) => below(place.path) && isModule(restOf(push.repository, place.path)));
+    return elsewhere
+      ? skip("UNKNOWN_HOST", `unknown host ${push.host}, looks like an alias of ${elsewhere.source.repo}`)
+      : skip("OTHER_REPOSITORY");
+  }
+  // one source can sit inside another: the longest prefix under which the rest is a module
+  const found = here.find((place) => isModule(restOf(push.repository, place.path)));
+  if (!found) return skip("OTHER_REPOSITORY");
+  const { source } = found;
+  const module = restOf(push.repository, found.path);
+  if (allowed && !allowed.includes(source.repo) && !(source.name !== null && allowed.includes(source.name))) {
+    return skip("OTHER_MODULE", `this webhook is not for the source ${source.name ?? source.repo}`);
+  }
+  if (!source.modules.some((glob) => globMatches(glob, module))) return skip("OTHER_MODULE", `left out by the source's modules`);
+  if (source.noise === "drop" && isNoise(push.tag)) return skip("NOISE_TAG");
+  if (source.clusters.length === 0) return skip("NO_CLUSTER");
+  return { kind: "match", source, module, clusters: source.clusters };
+}
+
+const skip = (reason: SkipReason, hint: string | null = null): Match => ({ kind: "skip", reason, hint });
+const restOf = (repository: string, path: string) => (path === "" ? repository : repository.slice(path.length + 1));
+
+/** A module's name is one segment of an object's name, at most 64 characters, and never `modules`. */
+export function isModule(text: string): boolean {
+  return text.length <= 64 && text !== "modules" && /^[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$/.test(text);
+}
+
+/** Docker Hub answers to three names, and a default port says nothing. */
+export function sameHost(host: string): string {
+  const plain = host.toLowerCase().replace(/:(?:443|80)$/, "");
+  return plain === "index.docker.io" || plain === "registry-1.docker.io" ? "docker.io" : plain;
+}
+
+function splitRepo(repo: string): { host: string; path: string } {
+  const slash = repo.indexOf("/");
+  return slash < 0 ? { host: sameHost(repo), path: "" } : { host: sameHost(repo.slice(0, slash)), path: repo.slice(slash + 1) };
+}
+
+/** `*` is any run of characters, `?` one; everything else is itself. */
+export function globMatches(glob: string, text: string): boolean {
+  const pattern = glob
+    .replace(/[.+^${}()|[\]\\]/g, "\\$&")
+    .replaceAll("*", ".*")
+    .replaceAll("?", ".");
+  return new RegExp(`^${pattern}$`).test(text);
+}
+
+/**
+ * Tags that werf and cosign keep for themselves, by their full exact shapes: a branch called `meta-labels` is no noise.
+ * werf: https://github.com/werf/werf/blob/main/pkg/storage/repo_stages_storage.go; what it names freely
+ * (`managed-image-…`, `custom-tag-meta-…`) could be a branch too and goes through.
+ * cosign and the OCI referrers fallback: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
+ */
+export function isNoise(tag: string): boolean {
+  return NOISE.some((shape) => shape.test(tag));
+}
+const NOISE: readonly RegExp[] = [
+  /^[0-9a-f]{56}(?:-\d{13})?(?:-rejected)?$/, // a stage: sha3-224, perhaps with its time in ms
+  /^meta-.+_[0-9a-f]{40}_[0-9a-f]{56}(?:-\d{13})?$/, // image, commit, stage
+  /^import-metadata-[0-9a-f]{56,64}$/,
+  /^client-id-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d{13}$/,
+  /^sha256-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/,
+  /^[0-9a-f]{64}$/, // d8 mirror pushes by-digest images under their digest
+];

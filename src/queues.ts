@@ -1,0 +1,160 @@
+/** Opens the queues that a configuration names, each adapter only where a form asks for it, and fans a delivery's records out to them. */
+import { type ClusterConfig, type OpenableQueue, type RelayConfig, resolveQueue } from "./config.ts";
+import type { Observer } from "./observe.ts";
+import { RelayError, toRelayError } from "./outcome.ts";
+import type { EmbeddedStore } from "./queue/embedded.ts";
+import type { DeadLetters, NewDeadLetter, NewRecord, Queue } from "./queue/queue.ts";
+import type { Store } from "./receive.ts";
+
+export interface Queues {
+  of(cluster: string): Queue;
+  readonly unparsed: DeadLetters | null;
+  readonly store: Store;
+  storeUnparsed(letter: NewDeadLetter): Promise<void>;
+  ready(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface OpenOptions {
+  /** Whose queues; others stay closed, so that a process needs only its own credentials. */
+  readonly clusters: readonly string[];
+  readonly unparsed: boolean;
+  /** `owner`: this process owns embedded folders, and serves them to others. `guest`: it asks the owner where there is one. */
+  readonly as: "owner" | "guest";
+  readonly observer: Observer;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** The shortest patience of a sender is a second: two attempts of this long, then 503. */
+const SEND_MS = 300;
+const UNPARSED = "unparsed";
+
+/** Throws an Error that says what to do where a queue cannot be opened. */
+export async function openQueues(config: RelayConfig, options: OpenOptions): Promise<Queues> {
+  const opener = createOpener(options);
+  const queues = new Map<string, Queue>();
+  try {
+    for (const name of options.clusters) {
+      const cluster = config.clusters[name];
+      if (!cluster) throw new Error(`no cluster "${name}" in the configuration; known: ${Object.keys(config.clusters).join(", ")}`);
+      queues.set(name, await opener.open(name, cluster));
+    }
+    const form = options.unparsed ? config.unparsed : null;
+    const unparsed = form ? await opener.open(UNPARSED, { queue: form, deadLetters: form }) : null;
+    return assemble(config, queues, unparsed, opener, options.observer);
+  } catch (error) {
+    await opener.close();
+    throw error;
+  }
+}
+
+function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Queue | null, opener: Opener, observer: Observer): Queues {
+  const of = (cluster: string): Queue => {
+    const queue = queues.get(cluster);
+    if (!queue) throw new RelayError("INTERNAL", `the queue of cluster ${cluster} is not open in this process`);
+    return queue;
+  };
+  return {
+    of,
+    unparsed: unparsed?.deadLetters ?? null,
+    async store(records) {
+      const writes = opener.embedded.map((store) => () => store.sendAll(ofStore(records, store, opener)));
+      for (const [cluster, batch] of records) {
+        if (!opener.storeOf.has(cluster)) writes.push(() => twice(() => of(cluster).send(batch, { timeoutMs: SEND_MS })));
+      }
+      const failed = (await Promise.allSettled(writes.map((write) => write()))).find((write) => write.status === "rejected");
+      if (failed) throw toRelayError(failed.reason, "QUEUE_UNAVAILABLE");
+    },
+    async storeUnparsed(letter) {
+      if (!unparsed) throw new RelayError("QUEUE_UNAVAILABLE", "there is no place for deliveries that could not be read");
+      if ((await unparsed.deadLetters.count()) >= config.limits.unparsed) {
+        observer.alarm("UNPARSED_FULL", {
+          what: "too many unread deliveries are kept already; this one is only named here. Redrive or purge them: `mpo-relay dlq list --cluster unparsed`",
+          bytes: letter.body.length,
+          why: letter.text,
+        });
+        return;
+      }
+      await unparsed.deadLetters.put(letter);
+    },
+    async ready() {
+      await Promise.all([...queues.values(), ...(unparsed ? [unparsed] : [])].map((queue) => queue.ready()));
+    },
+    close: () => opener.close(),
+  };
+}
+
+/** Of a delivery's records those that lie in one embedded file: they are stored in one transaction. */
+function ofStore(records: ReadonlyMap<string, readonly NewRecord[]>, store: EmbeddedStore, { storeOf }: Opener) {
+  return [...records].flatMap(([queue, batch]) => (storeOf.get(queue) === store ? [{ queue, records: batch }] : []));
+}
+
+async function twice(send: () => Promise<void>): Promise<void> {
+  try {
+    await send();
+  } catch {
+    await send();
+  }
+}
+
+interface Opener {
+  readonly embedded: EmbeddedStore[];
+  /** Which embedded file holds a cluster's queue; clusters of other forms are not in it. */
+  readonly storeOf: Map<string, EmbeddedStore>;
+  open(name: string, cluster: Pick<ClusterConfig, "queue" | "deadLetters">): Promise<Queue>;
+  close(): Promise<void>;
+}
+
+function createOpener({ as, env = process.env }: OpenOptions): Opener {
+  const folders = new Map<string, EmbeddedStore>();
+  const storeOf = new Map<string, EmbeddedStore>();
+  const closers: (() => Promise<void>)[] = [];
+
+  async function own(folder: string): Promise<EmbeddedStore> {
+    const known = folders.get(folder);
+    if (known) return known;
+    const { openEmbedded } = await import("./queue/embedded.ts");
+    const { serveHub } = await import("./queue/hub.ts");
+    const store = openEmbedded(folder);
+    folders.set(folder, store);
+    closers.push(() => store.close());
+    const hub = await serveHub(store);
+    closers.push(() => hub.close());
+    return store;
+  }
+
+  async function openForm(name: string, form: OpenableQueue, deadLetters: OpenableQueue | null): Promise<Queue> {
+    switch (form.kind) {
+      case "embedded": {
+        if (as === "guest") {
+          const { openFolder } = await import("./queue/folder.ts");
+          return openFolder(form.folder, name);
+        }
+        const store = await own(form.folder);
+        storeOf.set(name, store);
+        return store.queue(name);
+      }
+      case "sqs": {
+        const { openSqs } = await import("./queue/sqs.ts");
+        return openSqs({ ...form, deadLettersUrl: deadLetters?.kind === "sqs" ? deadLetters.url : null });
+      }
+      case "hub":
+        throw new Error(`cluster ${name}: hub: over https comes with a later release; use embedded: or an SQS URL`);
+    }
+  }
+
+  return {
+    get embedded() {
+      return [...folders.values()];
+    },
+    storeOf,
+    async open(name, { queue, deadLetters }) {
+      const opened = await openForm(name, resolveQueue(queue, env), deadLetters ? resolveQueue(deadLetters, env) : null);
+      if (!storeOf.has(name)) closers.push(() => opened.close());
+      return opened;
+    },
+    async close() {
+      for (const close of closers.toReversed()) await close();
+    },
+  };
+}

@@ -1,0 +1,143 @@
+/** A relay in a Node process: edge, consumers, or both, from one configuration. */
+import { type AddressInfo } from "node:net";
+import { serve, type ServerType } from "@hono/node-server";
+import { getConnInfo } from "@hono/node-server/conninfo";
+import { createApp } from "./app.ts";
+import { createCircuit } from "./circuit.ts";
+import { openKubernetes } from "./cluster/kubernetes.ts";
+import type { Overrides } from "./cluster/overrides.ts";
+import type { RelayConfig } from "./config.ts";
+import type { ConsumeContext } from "./consume.ts";
+import { createLimiter } from "./limiter.ts";
+import type { Observer } from "./observe.ts";
+import { toRelayError } from "./outcome.ts";
+import { createPace } from "./pace.ts";
+import type { Queue } from "./queue/queue.ts";
+import { openQueues, type Queues } from "./queues.ts";
+import { receive } from "./receive.ts";
+import { createSecretReader } from "./secrets.ts";
+import { work } from "./worker.ts";
+
+export interface RelayOptions {
+  readonly config: RelayConfig;
+  readonly observer: Observer;
+  readonly roles?: readonly ("edge" | "consumer")[];
+  /** Consume for these only; default: every cluster that has `kubernetes`. */
+  readonly clusters?: readonly string[];
+}
+export interface Relay {
+  /** Where the edge listens; null without one. */
+  readonly url: string | null;
+  readonly port: number | null;
+  /** Answers what is in hand, settles what is in hand, then closes the queues. */
+  stop(): Promise<void>;
+}
+
+const REFUSED_CALLS_PER_MINUTE = 30;
+
+/** Throws an Error that says what to do where a queue, a cluster or the port cannot be had. */
+export async function startRelay({ config, observer, roles = ["edge", "consumer"], clusters }: RelayOptions): Promise<Relay> {
+  const reachable = Object.keys(config.clusters).filter((name) => config.clusters[name]?.kubernetes);
+  const consumed = roles.includes("consumer") ? (clusters ?? reachable) : [];
+  const isEdge = roles.includes("edge");
+  const queues = await openQueues(config, {
+    clusters: isEdge ? Object.keys(config.clusters) : consumed,
+    unparsed: isEdge,
+    as: "owner",
+    observer,
+  });
+  const stopping: (() => Promise<void>)[] = [];
+  try {
+    for (const cluster of consumed) stopping.push(await startConsumer(config, cluster, queues.of(cluster), observer));
+    const edge = isEdge ? await startEdge(config, queues, observer) : null;
+    if (edge) stopping.push(edge.stop);
+    const port = edge?.port ?? null;
+    observer.outcome({ event: "process", outcome: "STARTED", roles: roles.join(" "), port, clusters: consumed.join(" ") });
+    return { url: edge?.url ?? null, port, stop: () => stopAll(stopping, queues) };
+  } catch (error) {
+    await stopAll(stopping, queues);
+    throw error;
+  }
+}
+
+async function stopAll(stopping: readonly (() => Promise<void>)[], queues: Queues): Promise<void> {
+  await Promise.all(stopping.map((stop) => stop()));
+  await queues.close();
+}
+
+async function startConsumer(config: RelayConfig, cluster: string, queue: Queue, observer: Observer): Promise<() => Promise<void>> {
+  const overrides = await openCluster(config, cluster);
+  const context = consumeContext(config, { cluster, queue, overrides, observer });
+  const controller = new AbortController();
+  const running = work({ ...context, queue }, controller.signal);
+  return async () => {
+    controller.abort();
+    await running;
+    overrides.close();
+  };
+}
+
+/** The cluster's overrides by the configured way in. */
+export async function openCluster(config: RelayConfig, cluster: string): Promise<Overrides> {
+  const kubernetes = config.clusters[cluster]?.kubernetes;
+  if (!kubernetes) throw new Error(`cluster ${cluster} has no \`kubernetes\` in the configuration: this process cannot consume for it`);
+  return openKubernetes({ cluster, kubernetes, readSecret: createSecretReader() });
+}
+
+/** What consume needs to know of a cluster; the same in a worker and in Lambda. */
+export function consumeContext(
+  config: RelayConfig,
+  {
+    cluster,
+    queue,
+    overrides,
+    observer,
+  }: { cluster: string; queue: Pick<Queue, "send" | "acknowledge" | "defer" | "bury">; overrides: Overrides; observer: Observer },
+): ConsumeContext {
+  return {
+    cluster,
+    queue,
+    overrides,
+    observer,
+    send: (records) => queue.send(records),
+    now: () => new Date(),
+    tuning: config.tuning,
+    pace: createPace(config.tuning.patchesPerSecond),
+    circuit: createCircuit(
+      cluster,
+      () => overrides.probe(),
+      observer,
+      (thrown) => toRelayError(thrown, "CLUSTER_ERROR"),
+    ),
+  };
+}
+
+async function startEdge(config: RelayConfig, queues: Queues, observer: Observer) {
+  const readSecret = createSecretReader();
+  const context = { config, readSecret, observer, store: queues.store, storeUnparsed: queues.storeUnparsed, now: () => new Date() };
+  const isTooMany = createLimiter(REFUSED_CALLS_PER_MINUTE);
+  const app = createApp({
+    config,
+    receive: (delivery) => receive(delivery, context),
+    ready: queues.ready,
+    tooMany: (c) => isTooMany(getConnInfo(c).remote.address ?? ""),
+  });
+  const { host, port } = config.listen;
+  const server = await listen((listening) => serve({ fetch: app.fetch, hostname: host, port }, listening), `${host}:${port}`);
+  const url = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`;
+  return { url, port: server.port, stop: server.stop };
+}
+
+async function listen(start: (listening: (info: AddressInfo) => void) => ServerType, where: string) {
+  let server: ServerType | undefined;
+  const { port } = await new Promise<AddressInfo>((resolve, reject) => {
+    server = start(resolve);
+    server.once("error", (error) => reject(new Error(`cannot listen on ${where}: ${error.message}`)));
+  });
+  const stop = () =>
+    new Promise<void>((done) => {
+      server.close(() => done());
+      if ("closeIdleConnections" in server) server.closeIdleConnections();
+    });
+  return { port, stop };
+}

@@ -1,0 +1,122 @@
+/**
+ * The second use case: look at the override, decide, nudge it. Six steps, in an order that was found by a model
+ * (test/model.test.ts): each clause is there because a schedule lost a push without it.
+ */
+import type { Override, Overrides } from "./cluster/overrides.ts";
+import type { Tuning } from "./config.ts";
+import { encode, type RenewRequest } from "./event.ts";
+import { type Nudge, nudgeAnnotations, nudgeOf } from "./nudge.ts";
+import { type Outcome, RelayError } from "./outcome.ts";
+import type { NewRecord } from "./queue/queue.ts";
+import { verdictOf } from "./status.ts";
+
+export interface RenewContext {
+  readonly overrides: Overrides;
+  /** Stores records in this cluster's queue. */
+  readonly send: (records: readonly NewRecord[]) => Promise<void>;
+  readonly now: () => Date;
+  readonly tuning: Tuning;
+  /** Resolves when the next patch may go out (`tuning.patchesPerSecond`). */
+  readonly pace: () => Promise<void>;
+}
+
+/** A redelivery over this long after the nudge, with the digest still not there: somebody pressed "redeliver". */
+const REDELIVERED_MS = 60_000;
+/** How long we wait for the newest nudge's digest before a nudge of another push goes out. */
+const HOLD_MS = 60_000;
+/** The same where the status already holds this push's digest: a patch in the middle of a deploy can leave the other's files there. */
+const HOLD_SAME_DIGEST_MS = 10 * 60_000;
+/** Clocks of two edges differ by less. */
+const SKEW_MS = 2_000;
+
+/** Throws RelayError for what the cluster or the queue cannot do now. */
+export async function renew(request: RenewRequest, context: RenewContext): Promise<Outcome> {
+  for (let tries = 0; tries < 3; tries++) {
+    try {
+      return await renewOnce(request, context);
+    } catch (error) {
+      if (!(error instanceof RelayError) || error.code !== "CONFLICT") throw error; // somebody wrote meanwhile: read and decide again
+    }
+  }
+  throw new RelayError("CONFLICT", "the override changed three times while it was being patched");
+}
+
+async function renewOnce(request: RenewRequest, context: RenewContext): Promise<Outcome> {
+  const override = await context.overrides.get(request.module);
+  if (!override) return { kind: "skipped", reason: "NOT_OVERRIDDEN" };
+  if (override.imageTag !== request.tag) return { kind: "skipped", reason: "TAG_DIFFERS", detail: { follows: override.imageTag } };
+  if (override.source !== null && request.source !== null && override.source !== request.source) {
+    return { kind: "skipped", reason: "OTHER_SOURCE", detail: { follows: override.source } };
+  }
+
+  const newest = nudgeOf(override);
+  let nudge = request.nudge;
+  if (newest?.key === request.key && newest.nudge >= nudge) {
+    nudge = newest.nudge;
+    if (!isRedelivery(request, override, newest, context.now())) {
+      await context.send([confirmRecord(request, nudge, override, newest.at, context.tuning)]);
+      return { kind: "done", code: "REPEATED", detail: { nudge } };
+    }
+    nudge += 1;
+  } else if (newest && covers(newest, request)) {
+    return { kind: "done", code: "JOINED", detail: { coveredBy: newest.key } };
+  }
+
+  const wait = newest ? holdMs(newest, request, override, context) : 0;
+  if (wait > 0) return { kind: "deferred", seconds: wait / 1000, why: "another nudge of this override is still being worked on" };
+
+  await context.pace();
+  const patchedAt = context.now();
+  const patched = await context.overrides.annotate(override, nudgeAnnotations(request, nudge, newest, patchedAt));
+  if (!patched) return { kind: "skipped", reason: "NOT_OVERRIDDEN" };
+  await context.send([confirmRecord(request, nudge, override, patchedAt, context.tuning)]);
+  return { kind: "done", code: "NUDGED", detail: { nudge, patchedAt: patchedAt.toISOString(), before: override.status.imageDigest } };
+}
+
+function isRedelivery(request: RenewRequest, override: Override, newest: Nudge, now: Date): boolean {
+  const arrived = request.digest !== null && override.status.imageDigest === request.digest;
+  return !arrived && now.getTime() - newest.at.getTime() > REDELIVERED_MS;
+}
+
+/**
+ * Two proofs only that the newest nudge saw this push too: this key was patched before it, or the same sender says that its push was later.
+ * Never because the patch came after we received this push, nor because of an equal digest: A, B, A would lose its last push.
+ */
+function covers(newest: Nudge, request: RenewRequest): boolean {
+  if (newest.key === request.key) return false;
+  if (newest.recent.includes(request.key)) return true;
+  if (newest.webhook !== request.webhook) return false;
+  if (newest.pushedAt && request.pushedAt) return newest.pushedAt.getTime() > Date.parse(request.pushedAt);
+  return !newest.pushedAt && !request.pushedAt && newest.receivedAt.getTime() > Date.parse(request.receivedAt) + SKEW_MS;
+}
+
+/** Milliseconds to wait before this override may be patched: a patch in the middle of a deploy can restart Deckhouse twice. */
+function holdMs(newest: Nudge, request: RenewRequest, override: Override, context: RenewContext): number {
+  const { cooldownMs } = context.tuning;
+  const age = context.now().getTime() - newest.at.getTime();
+  if (Math.abs(age) < cooldownMs) return Math.max(100, cooldownMs - age);
+  const { imageDigest, message } = override.status;
+  if (newest.key === request.key || verdictOf(message) !== "ok") return 0;
+  const arrived = newest.digest !== null && imageDigest === newest.digest;
+  if (arrived) return 0;
+  if (request.digest !== null && imageDigest === request.digest && newest.digest !== request.digest) {
+    return age < HOLD_SAME_DIGEST_MS ? 4 * cooldownMs : 0;
+  }
+  return newest.digest !== null && age < HOLD_MS ? cooldownMs : 0;
+}
+
+/** The record that looks later whether the nudge took effect. It carries what the status held when we patched. */
+function confirmRecord(request: RenewRequest, nudge: number, seen: Override, patchedAt: Date, tuning: Tuning): NewRecord {
+  const firstLook = tuning.looksMs[0] ?? 10_000;
+  const { imageDigest, message, updatedAt } = seen.status;
+  const record: RenewRequest = {
+    ...request,
+    kind: "confirm",
+    nudge,
+    attempt: 0,
+    notBefore: null,
+    refusedSince: null,
+    look: { step: 0, digest: imageDigest, message, updatedAt, patchedAt: patchedAt.toISOString() },
+  };
+  return { body: encode(record), delaySeconds: Math.min(900, firstLook / 1000) };
+}

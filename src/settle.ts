@@ -1,0 +1,52 @@
+/** What becomes of a record after its run: acknowledge, defer or bury. Pure; the table itself is TREATMENT in outcome.ts. */
+import { encode, type RenewRequest } from "./event.ts";
+import { type Outcome, type RelayError, TREATMENT } from "./outcome.ts";
+import { MAX_DELAY_SECONDS, type NewDeadLetter, type NewRecord } from "./queue/queue.ts";
+
+export type Settlement = { kind: "acknowledge" } | { kind: "defer"; next: NewRecord } | { kind: "bury"; letter: NewDeadLetter };
+
+const FORBIDDEN_BURIED_AFTER_MS = 24 * 3600 * 1000;
+const MAX_BACKOFF_SECONDS = 300;
+
+/** `random` is in [0, 1): full jitter, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ */
+export function settlementOf(outcome: Outcome, request: RenewRequest, now: Date, random: () => number = Math.random): Settlement {
+  if (outcome.kind === "done" || outcome.kind === "skipped") return { kind: "acknowledge" };
+  if (outcome.kind === "deferred") {
+    return defer(outcome.next ?? { ...request, attempt: request.attempt + 1 }, outcome.seconds, now);
+  }
+  const { error } = outcome;
+  const treatment = TREATMENT[error.code];
+  if (treatment === "bury") return { kind: "bury", letter: letterOf(request, error, now) };
+  const again = { ...request, attempt: request.attempt + 1 };
+  if (treatment === "forbidden") {
+    const refusedSince = request.refusedSince ?? now.toISOString();
+    const gaveUp = now.getTime() - Date.parse(refusedSince) > FORBIDDEN_BURIED_AFTER_MS;
+    return gaveUp ? { kind: "bury", letter: letterOf(request, error, now) } : defer({ ...again, refusedSince }, MAX_DELAY_SECONDS, now);
+  }
+  const backoff = 0.5 + random() * Math.min(MAX_BACKOFF_SECONDS, 2 ** Math.min(9, again.attempt));
+  return defer(again, Math.max(backoff, error.retryAfterSeconds ?? 0), now);
+}
+
+/** A wait that is longer than the queue can delay goes in hops; the due time travels in the record. */
+export function defer(request: RenewRequest, seconds: number, now: Date): Settlement {
+  const long = seconds > MAX_DELAY_SECONDS;
+  const notBefore = long ? new Date(now.getTime() + seconds * 1000).toISOString() : null;
+  return { kind: "defer", next: { body: encode({ ...request, notBefore }), delaySeconds: Math.min(MAX_DELAY_SECONDS, seconds) } };
+}
+
+/** The next hop of a record that is not due yet, or null when it is. A hop is no attempt. */
+export function hopOf(request: RenewRequest, now: Date): Settlement | null {
+  const seconds = request.notBefore === null ? 0 : (Date.parse(request.notBefore) - now.getTime()) / 1000;
+  return seconds > 0.05 ? { kind: "defer", next: { body: encode(request), delaySeconds: Math.min(MAX_DELAY_SECONDS, seconds) } } : null;
+}
+
+function letterOf(request: RenewRequest, error: RelayError, now: Date): NewDeadLetter {
+  return {
+    body: encode(request),
+    code: error.code,
+    text: error.message,
+    attempts: request.attempt + 1,
+    firstAt: request.receivedAt,
+    lastAt: now.toISOString(),
+  };
+}

@@ -1,0 +1,105 @@
+/** Deliveries that were authenticated and could not be read: kept raw as dead letters `UNPARSED`, to be parsed again by a newer relay. */
+import { createHash } from "node:crypto";
+import * as z from "zod";
+import { toAscii } from "./event.ts";
+import type { DeliveryHeaders } from "./providers/provider.ts";
+import type { NewDeadLetter } from "./queue/queue.ts";
+
+/** Bodies over this are not kept whole: an SQS message holds 256 KiB, and base64 or escapes need room. */
+const KEEP_BYTES = 180 * 1024;
+const HEAD_BYTES = 4 * 1024;
+/** Never authentication: only what tells the format and the event. */
+const KEPT_HEADER =
+  /^(?:content-type|content-encoding|user-agent|ce-[a-z0-9-]+|webhook-id|aeg-[a-z-]+|x-[a-z-]*(?:event|event-type|delivery|delivery-id|webhook-id))$/;
+
+const stored = z.object({
+  v: z.literal(1),
+  kind: z.literal("delivery"),
+  webhook: z.string(),
+  headers: z.record(z.string(), z.string()),
+  /** utf8 text where the bytes are that, else base64; `head` where only the first bytes were kept. */
+  body: z.object({ encoding: z.enum(["utf8", "base64"]), text: z.string(), whole: z.boolean(), bytes: z.int(), sha256: z.string() }),
+  receivedAt: z.string(),
+});
+export type StoredDelivery = z.infer<typeof stored>;
+
+/** The dead letter of a delivery. `redact` holds dotted paths (`*` for any index) that are taken out of a JSON body. */
+export function unparsedLetter(
+  delivery: { webhook: string; headers: DeliveryHeaders; body: Uint8Array },
+  redact: readonly string[],
+  why: readonly string[],
+  now: Date,
+): NewDeadLetter {
+  const at = now.toISOString();
+  const kept: StoredDelivery = {
+    v: 1,
+    kind: "delivery",
+    webhook: delivery.webhook,
+    headers: Object.fromEntries(Object.entries(delivery.headers).filter(([name]) => KEPT_HEADER.test(name))),
+    body: keep(delivery.body, redact),
+    receivedAt: at,
+  };
+  return {
+    body: toAscii(JSON.stringify(kept)),
+    code: "UNPARSED",
+    text: why.join("; ").slice(0, 1000),
+    attempts: 1,
+    firstAt: at,
+    lastAt: at,
+  };
+}
+
+/** Reads such a letter's body again; null where it is none. `body` is null where only the head was kept. */
+export function storedDelivery(
+  text: string,
+): { webhook: string; headers: DeliveryHeaders; body: Uint8Array | null; receivedAt: string } | null {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  const read = stored.safeParse(json);
+  if (!read.success) return null;
+  const { webhook, headers, body, receivedAt } = read.data;
+  return { webhook, headers, receivedAt, body: body.whole ? Buffer.from(body.text, body.encoding) : null };
+}
+
+function keep(bytes: Uint8Array, redact: readonly string[]): StoredDelivery["body"] {
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const buffer = redacted(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), redact);
+  const text = buffer.toString("utf8");
+  const isText = Buffer.from(text, "utf8").equals(buffer);
+  const size = { bytes: bytes.byteLength, sha256 };
+  const escaped = isText ? toAscii(JSON.stringify(text)).length : Infinity;
+  if (escaped <= KEEP_BYTES) return { encoding: "utf8", text, whole: true, ...size };
+  const base64 = buffer.toString("base64");
+  if (base64.length <= KEEP_BYTES) return { encoding: "base64", text: base64, whole: true, ...size };
+  return { encoding: "base64", text: buffer.subarray(0, HEAD_BYTES).toString("base64"), whole: false, ...size };
+}
+
+/** Takes the given paths out of a JSON body. Text that is no JSON is kept as it is; JSON too deep to be written again is not kept. */
+function redacted(buffer: Buffer, paths: readonly string[]): Buffer {
+  if (paths.length === 0) return buffer;
+  let json: unknown;
+  try {
+    json = JSON.parse(buffer.toString("utf8"));
+  } catch {
+    return buffer;
+  }
+  for (const path of paths) remove(json, path.split("."));
+  try {
+    return Buffer.from(JSON.stringify(json));
+  } catch {
+    return Buffer.alloc(0); // JSON.stringify recurses where JSON.parse does not
+  }
+}
+
+function remove(value: unknown, [head, ...rest]: string[]): void {
+  if (typeof value !== "object" || value === null || head === undefined) return;
+  const keys = head === "*" ? Object.keys(value) : Object.hasOwn(value, head) ? [head] : [];
+  for (const key of keys) {
+    if (rest.length === 0) Reflect.set(value, key, "(removed)");
+    else remove(Reflect.get(value, key), rest);
+  }
+}
