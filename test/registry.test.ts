@@ -11,6 +11,9 @@ import { DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST } from "../src/sa
 import type { Limits } from "../src/sandbox/registry-store.ts";
 import { type Registry, startRegistry } from "../src/sandbox/registry.ts";
 
+/** Long enough for a busy machine; nothing waits this long where it works. */
+const until = <T>(read: () => T) => expect.poll(read, { timeout: 15_000, interval: 20 });
+
 const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
@@ -304,13 +307,11 @@ describe("notifications", () => {
     const to = await sink();
     const at = await registry({ notify: { url: to.url, token: "hush" } });
     const { digest } = await putImage(at, "demo/app", "v1");
-    await expect.poll(() => to.deliveries.length).toBe(3);
+    await until(() => to.deliveries.length).toBe(3);
     const [event] = to.deliveries[2]?.events ?? [];
-    const captured = z
-      .object({ body: envelope })
-      .parse({
-        body: JSON.parse(await readFile(new URL("fixtures/distribution/push-tagged-manifest-3.1.2.body", import.meta.url), "utf8")),
-      });
+    const captured = z.object({ body: envelope }).parse({
+      body: JSON.parse(await readFile(new URL("fixtures/distribution/push-tagged-manifest-3.1.2.body", import.meta.url), "utf8")),
+    });
     expect(keysOf(event)).toEqual(keysOf(captured.body.events[0]));
     expect(event).toMatchObject({ action: "push", target: { mediaType: OCI_MANIFEST, digest, repository: "demo/app", tag: "v1" } });
     expect(event).toMatchObject({ request: { host: `localhost:${at.port}`, method: "PUT" } });
@@ -343,7 +344,7 @@ describe("notifications", () => {
       `push ${OCI_MANIFEST}`,
       "delete v1",
     ];
-    await expect.poll(to.line).toEqual(all);
+    await until(to.line).toEqual(all);
     expect(to.deliveries.every(({ events }) => events.length === 1)).toBe(true);
     expect(to.mostAtOnce()).toBe(1);
     expect(new Set(to.deliveries.map(({ events }) => events[0]?.id)).size).toBe(all.length);
@@ -356,7 +357,7 @@ describe("notifications", () => {
     await call(at, "PUT", "a/manifests/v1", JSON.stringify({ config: { digest: sha("blob") }, layers: [] }), {
       "content-type": OCI_MANIFEST,
     });
-    await expect.poll(to.line).toEqual([...Array<string>(6).fill("push application/octet-stream"), "push v1"]);
+    await until(to.line).toEqual([...Array<string>(6).fill("push application/octet-stream"), "push v1"]);
     expect(new Set(to.deliveries.slice(0, 6).map(({ events }) => events[0]?.id)).size).toBe(1);
   });
 
