@@ -1,0 +1,217 @@
+/** The contract of every registry: each row of the table × each saved delivery, and what can be made of those by spoiling them. */
+import { existsSync } from "node:fs";
+import fc from "fast-check";
+import { describe, expect, it, test } from "vitest";
+import { authenticate } from "../src/auth.ts";
+import { decodeBody } from "../src/body.ts";
+import { pushEvent } from "../src/event.ts";
+import { providerNames, providers } from "../src/providers/index.ts";
+import { type DeliveryContext, pushesOf, type Reading, type RegistryProvider, schemeOf } from "../src/providers/provider.ts";
+import { deliveriesOf, type DeliveryCase, prove, spoiled } from "./contracts/deliveries.ts";
+
+const SECRET = "correct-horse-battery-staple";
+const PREVIOUS = "the-secret-of-last-year";
+const now = new Date("2026-11-20T12:04:05.000Z");
+const contextOf = ({ headers, host }: DeliveryCase): DeliveryContext => ({ headers, host });
+
+function parsed({ body, headers }: DeliveryCase): unknown {
+  const decoded = decodeBody(body, headers["content-type"]);
+  if (!decoded.ok) throw new Error(decoded.why);
+  return decoded.value;
+}
+
+/** What holds of every reading, whatever came in. */
+function expectSound({ pushes }: Reading): void {
+  for (const push of pushes) expect(pushEvent.parse(push)).toEqual(push);
+  const ids = pushes.flatMap(({ id }) => id ?? []);
+  expect(new Set(ids).size).toBe(ids.length);
+}
+
+type Path = readonly (string | number)[];
+
+/** Every place in a JSON value, the root left out. */
+function placesIn(value: unknown, at: Path = []): { path: Path; value: unknown }[] {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]) => [{ path: [...at, key], value: inner }, ...placesIn(inner, [...at, key])]);
+}
+
+function replaced(root: unknown, path: Path, by: unknown): unknown {
+  const copy: unknown = structuredClone(root);
+  let holder: unknown = copy;
+  for (const key of path.slice(0, -1)) holder = typeof holder === "object" && holder !== null ? Reflect.get(holder, key) : undefined;
+  if (typeof holder === "object" && holder !== null) Reflect.set(holder, path.at(-1) ?? "", by);
+  return copy;
+}
+
+const kindOf = (value: unknown) => (value === null ? "null" : Array.isArray(value) ? "array" : typeof value);
+const wrongTypesFor = (value: unknown) => [null, true, [], {}].filter((wrong) => kindOf(wrong) !== kindOf(value));
+
+describe.each(providerNames)("%s", (name) => {
+  const provider = rowOf(name);
+  const deliveries = deliveriesOf(name);
+  const pushDeliveries = deliveries.filter((each) => each.name.startsWith("push-"));
+  const [aPush] = pushDeliveries;
+  if (!aPush) throw new Error(`test/fixtures/${name}/ has no push-*`);
+
+  it("has its name, saved deliveries of both kinds, and a page for whoever sets it up", () => {
+    expect(provider.name).toBe(name);
+    expect(deliveries.filter((each) => each.name.startsWith("ignored-"))).not.toEqual([]);
+    expect(existsSync(new URL(`../infra/registries/${name}.md`, import.meta.url))).toBe(true);
+  });
+
+  it.each(deliveries)("reads $name", (delivery) => {
+    const reading = pushesOf(provider, parsed(delivery), contextOf(delivery));
+    expect(reading.pushes).toEqual(delivery.events);
+    expect(reading.unreadable).toHaveLength(delivery.unreadable);
+    expectSound(reading);
+  });
+
+  it("keeps what the names of its deliveries promise", () => {
+    for (const { name: title, events, unreadable } of deliveries) {
+      const kind = unreadable > 0 ? "unreadable" : events.length > 0 ? "push" : "ignored";
+      expect(title).toMatch(new RegExp(`^${kind}-[a-z0-9.-]+$`));
+    }
+  });
+
+  describe.each(provider.auth)("authentication by $kind", (scheme) => {
+    const unsigned = { headers: aPush.headers, rawBody: aPush.body, now };
+    const secrets = { current: SECRET, previous: PREVIOUS };
+
+    it("is found by its kind", () => {
+      expect(schemeOf(provider, scheme.kind)).toBe(scheme);
+      expect(schemeOf(provider, null)).toBe(provider.auth[0]);
+      expect(schemeOf(provider, "nothing")).toBeUndefined();
+    });
+
+    it("lets the current and the previous secret in, and says which", () => {
+      expect(authenticate(scheme, prove(scheme, SECRET, unsigned), secrets)).toBe("current");
+      expect(authenticate(scheme, prove(scheme, PREVIOUS, unsigned), secrets)).toBe("previous");
+      expect(authenticate(scheme, prove(scheme, PREVIOUS, unsigned), { ...secrets, previous: null })).toBe("refused");
+    });
+
+    test.each([SECRET, PREVIOUS])("refuses whatever is spoiled, made with %s", (secret) => {
+      const attempts = spoiled(scheme, secret, prove(scheme, secret, unsigned));
+      const accepted = attempts.filter(({ request }) => authenticate(scheme, request, secrets) !== "refused");
+      expect(accepted.map(({ how }) => how)).toEqual([]);
+    });
+  });
+
+  it.each(pushDeliveries)("$name: a wrong type is unreadable, or stands in a field that is not read", (delivery) => {
+    const body = parsed(delivery);
+    const silent = placesIn(body).flatMap(({ path, value }) =>
+      wrongTypesFor(value).flatMap((wrong) => {
+        const reading = pushesOf(provider, replaced(body, path, wrong), contextOf(delivery));
+        expectSound(reading);
+        const unchanged = JSON.stringify(reading.pushes) === JSON.stringify(delivery.events);
+        return unchanged || reading.unreadable.length > 0 ? [] : [`${path.join(".")} = ${JSON.stringify(wrong)}`];
+      }),
+    );
+    expect(silent).toEqual([]);
+  });
+
+  it.each(pushDeliveries)("$name: a character that no name can hold never gets through", (delivery) => {
+    const body = parsed(delivery);
+    for (const { path, value } of placesIn(body)) {
+      if (typeof value !== "string") continue;
+      for (const odd of ["\ufffe", "\u0000", "\ud800"]) {
+        const reading = pushesOf(provider, replaced(body, path, value + odd), contextOf(delivery));
+        expectSound(reading);
+        expect(JSON.stringify(reading.pushes)).not.toContain(JSON.stringify(odd).slice(1, -1));
+      }
+    }
+  });
+
+  it.each(pushDeliveries)("$name: keys called __proto__ change nothing", (delivery) => {
+    const laced = delivery.body.toString("utf8").replaceAll(/\{(?=\s*")/g, '{"__proto__": {"tag": 1, "polluted": true}, ');
+    expect(pushesOf(provider, JSON.parse(laced), contextOf(delivery)).pushes).toEqual(delivery.events);
+    expect("polluted" in {}).toBe(false);
+  });
+
+  it.each(pushDeliveries)("$name: is no JSON when it is cut off", ({ body, headers }) => {
+    for (const end of [0, 1, Math.floor(body.length / 2), body.lastIndexOf(body.includes("]") ? "]" : "}")]) {
+      expect(decodeBody(body.subarray(0, end), headers["content-type"])).toMatchObject({ ok: false });
+    }
+  });
+
+  it.each([null, true, 5, "text", {}, { hello: "world" }, [[]], [null], { events: null }, { pushes: null }, { event_data: null }])(
+    "cannot read %j",
+    (body) => {
+      const reading = pushesOf(provider, body, contextOf(aPush));
+      expect(reading.pushes).toEqual([]);
+      expect(reading.unreadable).toHaveLength(1);
+    },
+  );
+
+  it("bears JSON of depth 10,000 wherever it stands", () => {
+    const deepList: unknown = JSON.parse("[".repeat(10_000) + "]".repeat(10_000));
+    const deepObject: unknown = JSON.parse('{"a":'.repeat(10_000) + "1" + "}".repeat(10_000));
+    for (const deep of [deepList, deepObject]) {
+      expect(pushesOf(provider, deep, contextOf(aPush)).pushes).toEqual([]);
+      for (const { path } of placesIn(parsed(aPush)))
+        expectSound(pushesOf(provider, replaced(parsed(aPush), path, deep), contextOf(aPush)));
+    }
+  });
+
+  it("puts no value of the input into the reason", () => {
+    const marked = JSON.parse(
+      aPush.body.toString("utf8").replaceAll(/"(tag|digest|resource_url|repository)":\s*"[^"]*"/g, '"$1": ["hush"]'),
+    );
+    const { unreadable } = pushesOf(provider, marked, contextOf(aPush));
+    expect(unreadable).not.toEqual([]);
+    expect(unreadable.join()).not.toContain("hush");
+  });
+
+  it("bears any JSON value", () => {
+    fc.assert(fc.property(fc.jsonValue(), (body) => expectSound(pushesOf(provider, body, contextOf(aPush)))));
+  });
+
+  it("bears any JSON value in any place of a saved delivery", () => {
+    const where = fc.constantFrom(...deliveries).chain((delivery) => {
+      const places = placesIn(parsed(delivery)).map(({ path }) => path);
+      return fc.record({ delivery: fc.constant(delivery), path: fc.constantFrom(...(places.length > 0 ? places : [[0]])) });
+    });
+    const value = fc.oneof(
+      fc.jsonValue(),
+      fc.string({ unit: "binary" }),
+      fc.constantFrom("__proto__", "", 0, -1, 1e308, "0001-01-01T00:00:00Z"),
+    );
+    fc.assert(
+      fc.property(where, value, fc.boolean(), ({ delivery, path }, by, known) => {
+        const host = known ? "registry.example.com" : delivery.host;
+        expectSound(pushesOf(provider, replaced(parsed(delivery), path, by), { headers: delivery.headers, host }));
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+function rowOf(name: string): RegistryProvider {
+  const provider = providers[name];
+  if (!provider) throw new Error(`no provider ${name}`);
+  return provider;
+}
+
+describe("the table", () => {
+  it("knows nothing that an object inherits", () => {
+    for (const word of ["constructor", "__proto__", "toString", ""]) expect(providers[word]).toBeUndefined();
+  });
+});
+
+describe("pushesOf", () => {
+  it("numbers pushes of one id, past ids that look like a number given before", () => {
+    const ids = ["a", "a/2", "a", "a", "b", undefined, "a"];
+    const body = ids.map((id) => ({ repository: "registry.example.com/modules/echo", tag: "main", ...(id === undefined ? {} : { id }) }));
+    const { pushes } = pushesOf(rowOf("generic"), body, { headers: {}, host: null });
+    expect(pushes.map(({ id }) => id)).toEqual(["a", "a/2", "a/3", "a/4", "b", null, "a/5"]);
+  });
+
+  it("bears thousands of pushes of one id", () => {
+    const one = { repository: "registry.example.com/modules/echo", tag: "main", id: "same" };
+    const { pushes } = pushesOf(
+      rowOf("generic"),
+      Array.from({ length: 5000 }, () => one),
+      { headers: {}, host: null },
+    );
+    expect(pushes.at(-1)?.id).toBe("same/5000");
+  });
+});
