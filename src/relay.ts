@@ -129,15 +129,16 @@ async function startEdge(config: RelayConfig, queues: Queues, observer: Observer
 }
 
 async function listen(start: (listening: (info: AddressInfo) => void) => ServerType, where: string) {
-  let server: ServerType | undefined;
-  const { port } = await new Promise<AddressInfo>((resolve, reject) => {
-    server = start(resolve);
+  return new Promise<{ port: number; stop(): Promise<void> }>((resolve, reject) => {
+    const server = start(({ port }) => resolve({ port, stop: () => close(server) }));
     server.once("error", (error) => reject(new Error(`cannot listen on ${where}: ${error.message}`)));
   });
-  const stop = () =>
-    new Promise<void>((done) => {
-      server.close(() => done());
-      if ("closeIdleConnections" in server) server.closeIdleConnections();
-    });
-  return { port, stop };
+}
+
+/** Requests in hand are answered; connections that only wait are closed. */
+async function close(server: ServerType): Promise<void> {
+  await new Promise<void>((done) => {
+    server.close(() => done());
+    if ("closeIdleConnections" in server) server.closeIdleConnections();
+  });
 }
