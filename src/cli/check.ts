@@ -1,0 +1,123 @@
+/** `mpo-relay check`: every problem of the configuration at once, and what could be wrong with its secrets. */
+import { Command } from "commander";
+import {
+  type KubernetesConfig,
+  loadConfig,
+  type Problem,
+  type QueueForm,
+  type RelayConfig,
+  resolveQueue,
+  type SecretRef,
+} from "../config.ts";
+import { createSecretReader, refText, type SecretReader } from "../secrets.ts";
+import { configOption, lineOf, problemLines, shortPath } from "./configuration.ts";
+import { Failure, messageOf, type Terminal } from "./terminal.ts";
+
+const SHORT_SECRET = 16;
+
+export function checkCommand(terminal: Terminal): Command {
+  return new Command("check")
+    .summary("tell every problem of the configuration")
+    .description(
+      "Reads the configuration and tells every problem at once, each with its path and a hint.\n" +
+        "References that cannot be read here, and secrets under 16 characters, are warnings. Opens no queue and no network.",
+    )
+    .addOption(configOption())
+    .option("--json", "print { ok, file, problems, warnings } on stdout")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 in order (perhaps with warnings), 2 with problems.\n\nExample:\n  mpo-relay check --config relay.yaml",
+    )
+    .action((options: { config?: string; json?: true }) => check(options, terminal));
+}
+
+async function check({ config: file, json }: { config?: string; json?: true }, terminal: Terminal): Promise<void> {
+  const { env } = terminal;
+  const result = await loadConfig({ file, env, now: terminal.now() });
+  const warnings = [...result.warnings, ...(result.ok ? await referenceWarnings(result.config, env) : [])];
+  if (json) {
+    const told = result.ok ? { ok: true, file: result.file, problems: [] } : { ok: false, file: null, problems: result.problems };
+    terminal.out(JSON.stringify({ ...told, warnings }));
+  }
+  if (!json) for (const warning of warnings) terminal.err(`warning: ${lineOf(warning)}`);
+  if (!result.ok) throw json ? new Failure(2) : new Failure(2, ...problemLines(result.problems));
+  if (!json) terminal.out(summary(result.config, result.file));
+}
+
+/** What the process that needs a reference would stumble over. Never a value. */
+export async function referenceWarnings(config: RelayConfig, env: NodeJS.ProcessEnv): Promise<Problem[]> {
+  const readSecret = createSecretReader({ env });
+  const warnings: Problem[] = [];
+  for (const { path, ref, isSecret } of references(config)) {
+    const message = await whatIsWrong(ref, isSecret, readSecret);
+    if (message !== null) warnings.push({ path, ...message });
+  }
+  for (const { path, form } of queueForms(config)) {
+    try {
+      resolveQueue(form, env);
+    } catch (error) {
+      warnings.push({ path, message: messageOf(error), hint: "only the processes that use this queue need it" });
+    }
+  }
+  return warnings;
+}
+
+async function whatIsWrong(ref: SecretRef, isSecret: boolean, readSecret: SecretReader): Promise<Omit<Problem, "path"> | null> {
+  try {
+    const { length } = await readSecret(ref);
+    if (!isSecret || length >= SHORT_SECRET) return null;
+    return {
+      message: `the secret ${refText(ref)} has only ${length} characters`,
+      hint: `take at least ${SHORT_SECRET}, for example from: openssl rand -hex 32`,
+    };
+  } catch (error) {
+    return { message: messageOf(error), hint: "only the processes that need it must be able to read it" };
+  }
+}
+
+function references(config: RelayConfig): { path: string; ref: SecretRef; isSecret: boolean }[] {
+  const ofWebhooks = Object.entries(config.webhooks).flatMap(([name, { secret, previousSecret }]) => [
+    { path: `webhooks.${name}.secret`, ref: secret, isSecret: true },
+    { path: `webhooks.${name}.previousSecret`, ref: previousSecret, isSecret: true },
+  ]);
+  const ofClusters = Object.entries(config.clusters).flatMap(([name, { kubernetes }]) =>
+    Object.entries(kubernetesRefs(kubernetes)).map(([key, ref]) => ({ path: `clusters.${name}.kubernetes.${key}`, ref, isSecret: false })),
+  );
+  return [...ofWebhooks, ...ofClusters].flatMap(({ path, ref, isSecret }) => (ref === null ? [] : [{ path, ref, isSecret }]));
+}
+
+function kubernetesRefs(kubernetes: KubernetesConfig | null): Record<string, SecretRef | null> {
+  if (kubernetes?.kind === "server") return { ca: kubernetes.ca, token: kubernetes.token };
+  if (kubernetes?.kind !== "kubeconfig" || kubernetes.kubeconfig === null) return {};
+  const { kubeconfig } = kubernetes;
+  return { kubeconfig: kubeconfig.kind === "path" ? { kind: "file", path: kubeconfig.path } : kubeconfig };
+}
+
+function queueForms(config: RelayConfig): { path: string; form: QueueForm }[] {
+  const ofClusters = Object.entries(config.clusters).flatMap(([name, { queue, deadLetters }]) => [
+    { path: `clusters.${name}.queue`, form: queue },
+    { path: `clusters.${name}.deadLetters`, form: deadLetters },
+  ]);
+  return [...ofClusters, { path: "unparsed", form: config.unparsed }].flatMap(({ path, form }) => (form === null ? [] : [{ path, form }]));
+}
+
+function summary(config: RelayConfig, file: string): string {
+  const webhooks = Object.entries(config.webhooks).map(([name, { provider }]) => `POST /hooks/${name} (${provider})`);
+  const sources = config.sources.map(({ repo, clusters }) => `${repo} → ${clusters.join(", ") || "no cluster"}`);
+  const clusters = Object.entries(config.clusters).map(
+    ([name, { queue, kubernetes }]) => `${name}: ${queueText(queue)}, ${kubernetes?.kind ?? "consumed elsewhere"}`,
+  );
+  const block = (title: string, lines: readonly string[]) =>
+    lines.map((line, index) => `  ${(index === 0 ? title : "").padEnd(10)}${line}`);
+  return [
+    `${shortPath(file)} is in order`,
+    ...block("webhooks", webhooks),
+    ...block("sources", sources),
+    ...block("clusters", clusters),
+  ].join("\n");
+}
+
+function queueText(form: QueueForm): string {
+  if (form.kind === "embedded") return `embedded queue in ${shortPath(form.folder)}`;
+  return form.kind === "env" ? `queue in env:${form.name}` : `queue at ${form.url}`;
+}

@@ -1,0 +1,33 @@
+/** How every command gets its configuration, and tells what is wrong with it. */
+import { relative } from "node:path";
+import { Option } from "commander";
+import { loadConfig, type Problem, type RelayConfig } from "../config.ts";
+import { counted, Failure, type Terminal } from "./terminal.ts";
+
+export const configOption = () =>
+  new Option("-c, --config <file>", "configuration, YAML or JSON by its extension (default: MPO_RELAY_CONFIG, then ./relay.yaml)");
+
+/** The configuration, or a Failure with exit code 2 that names every problem. Warnings go to stderr. */
+export async function configured(file: string | undefined, terminal: Terminal): Promise<RelayConfig> {
+  const result = await loadConfig({ file, env: terminal.env, now: terminal.now() });
+  if (!result.ok) throw new Failure(2, ...problemLines(result.problems));
+  for (const warning of result.warnings) terminal.err(`warning: ${lineOf(warning)}`);
+  return result.config;
+}
+
+export function problemLines(problems: readonly Problem[]): string[] {
+  return [`the configuration has ${counted(problems.length, "problem")}:`, ...problems.map((problem) => `  ${lineOf(problem)}`)];
+}
+
+/** `path: message` and the hint beneath it. */
+export function lineOf({ path, message, hint }: Problem): string {
+  return `${path === "" ? "" : `${path}: `}${message}${hint === null ? "" : `\n      ${hint}`}`;
+}
+
+/** `--config F` as it must stand in the next command, or nothing. */
+export const sameConfig = (file: string | undefined) => (file === undefined ? "" : ` --config ${file}`);
+
+export const shortPath = (path: string) => {
+  const short = relative(process.cwd(), path);
+  return short === "" || short.startsWith("..") ? path : short;
+};

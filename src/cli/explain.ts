@@ -1,0 +1,127 @@
+/** `mpo-relay explain`: what the relay would answer and store for a saved delivery. Opens no queue and no network. */
+import { readFile } from "node:fs/promises";
+import { Command } from "commander";
+import { type Answer, answerOf } from "../app.ts";
+import type { RelayConfig } from "../config.ts";
+import { imageOf } from "../event.ts";
+import { RelayError } from "../outcome.ts";
+import { admit, type Delivery, outcomeOf, type Received, understand } from "../receive.ts";
+import { createSecretReader } from "../secrets.ts";
+import { configOption, configured } from "./configuration.ts";
+import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
+
+interface Options {
+  config?: string;
+  webhook: string;
+  body: string;
+  header: string[];
+  method: string;
+  auth: boolean;
+  json?: true;
+}
+
+export function explainCommand(terminal: Terminal): Command {
+  return new Command("explain")
+    .summary("what a saved delivery would lead to")
+    .description("Runs a saved delivery through authentication, parsing and matching, and says what would happen. Stores nothing.")
+    .addOption(configOption())
+    .requiredOption("-w, --webhook <name>", "the webhook that it came to, as in POST /hooks/<name>")
+    .requiredOption("-b, --body <file>", "the request's body, byte for byte")
+    .option(
+      "-H, --header <header>",
+      "one of its headers, as 'Name: value'; may be repeated",
+      (header: string, before: string[]) => [...before, header],
+      [],
+    )
+    .option("--method <method>", "its method", "POST")
+    .option("--no-auth", "take it as authenticated")
+    .option("--json", "print { answer, events, requests, skipped } on stdout")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 whenever there is an answer (also 401), 1 for an unreadable file, 2 for the configuration.\n\n" +
+        "Example:\n  mpo-relay explain --webhook harbor-prod --body delivery.json --header 'Authorization: Bearer …'\n" +
+        "  mpo-relay explain --webhook harbor-prod --body delivery.json --no-auth --json",
+    )
+    .action((options: Options) => explain(options, terminal));
+}
+
+async function explain(options: Options, terminal: Terminal): Promise<void> {
+  const config = await configured(options.config, terminal);
+  const headers = headersOf(options.header);
+  const delivery: Delivery = { webhook: options.webhook, pathSecret: null, headers, body: await readBody(options.body) };
+  const received = await answered(delivery, options, config, terminal);
+  const answer = answerOf(received);
+  for (const why of received.understood?.unreadable ?? []) terminal.err(`could not be read: ${oneLine(why)}`);
+  terminal.out(options.json ? JSON.stringify(contractOf(answer, received)) : prose(options, answer, received));
+}
+
+/** The edge's own order: webhook and method, size, authentication, then the pure half. */
+async function answered(delivery: Delivery, options: Options, config: RelayConfig, terminal: Terminal): Promise<Received> {
+  const webhook = Object.hasOwn(config.webhooks, delivery.webhook) ? config.webhooks[delivery.webhook] : undefined;
+  const now = terminal.now();
+  try {
+    if (options.method.toUpperCase() !== "POST") throw new RelayError("METHOD", "only POST");
+    if (!webhook) throw new RelayError("UNKNOWN_WEBHOOK", "no such webhook");
+    if (delivery.body.byteLength > (webhook.maxBody ?? config.limits.body)) throw new RelayError("TOO_LARGE", "body too large");
+    if (options.auth) {
+      const observer = { outcome() {}, alarm: (code: string, line: { what: string }) => terminal.err(`${code}: ${line.what}`) };
+      await admit(delivery, { config, readSecret: createSecretReader({ env: terminal.env }), observer }, now);
+    }
+    const understood = understand(delivery, webhook, config, now);
+    return { outcome: outcomeOf(understood), understood };
+  } catch (error) {
+    if (!(error instanceof RelayError)) throw error;
+    if (error.code === "INTERNAL")
+      throw new Failure(2, `webhooks.${delivery.webhook}: ${error.message}`, "make it readable here, or use --no-auth");
+    if (error.code === "UNKNOWN_WEBHOOK") terminal.err(`no such webhook; known: ${Object.keys(config.webhooks).join(", ")}`);
+    return { outcome: { kind: "failed", error }, understood: null };
+  }
+}
+
+async function readBody(file: string): Promise<Uint8Array> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    throw new Failure(1, `cannot read the body: ${messageOf(error)}`);
+  }
+}
+
+/** As a server sees them: lower-case names, repeated ones joined. */
+function headersOf(lines: readonly string[]): Record<string, string> {
+  const headers = new Headers();
+  for (const line of lines) {
+    const colon = line.indexOf(":");
+    try {
+      headers.append(line.slice(0, Math.max(0, colon)).trim(), line.slice(colon + 1).trim());
+    } catch {
+      throw new Failure(2, "a --header is not of the form 'Name: value'"); // not shown: it may be the one that holds the secret
+    }
+  }
+  return Object.fromEntries(headers);
+}
+
+/** The public contract of `--json`. */
+function contractOf({ status, decision, reason, headers, body }: Answer, { understood }: Received) {
+  return {
+    answer: { status, decision, reason, headers, ...(body !== null && { body }) },
+    events: understood?.events ?? [],
+    requests: (understood?.requests ?? []).map(({ cluster, module, tag, digest, key }) => ({ cluster, module, tag, digest, key })),
+    skipped: (understood?.skipped ?? []).map(({ repository, tag, reason: why }) => ({ repository, tag, reason: why })),
+  };
+}
+
+function prose({ webhook, method }: Options, { status, decision, reason }: Answer, { understood }: Received): string {
+  const head = `${method.toUpperCase()} /hooks/${webhook} → ${status} ${decision}${reason === null ? "" : `, ${reason}`}`;
+  const events = (understood?.events ?? []).map(
+    (event) => `  push     ${imageOf(event)}${event.tag !== null && event.digest !== null ? ` ${event.digest}` : ""}`,
+  );
+  const requests = (understood?.requests ?? []).map(
+    (each) => `  renew    module ${each.module}, tag ${each.tag}, in cluster ${each.cluster} (key ${each.key})`,
+  );
+  const skipped = (understood?.skipped ?? []).map((each) => {
+    const what = each.repository === null ? "the delivery" : `${each.repository}${each.tag === null ? "" : `:${each.tag}`}`;
+    return `  skipped  ${what}: ${each.reason}${each.hint === null ? "" : ` (${each.hint})`}`;
+  });
+  return [head, ...events, ...requests, ...skipped].map(oneLineKeepingIndent).join("\n");
+}
+const oneLineKeepingIndent = (line: string) => `${line.startsWith("  ") ? "  " : ""}${oneLine(line)}`;

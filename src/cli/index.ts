@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+import { run } from "./program.ts";
+
+// A reader that went away (`mpo-relay dlq list | head`) is no error of ours.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+
+const exitCode = await run(process.argv.slice(2), {
+  out: (text) => void process.stdout.write(`${text}\n`),
+  err: (text) => void process.stderr.write(`${text}\n`),
+  env: process.env,
+  now: () => new Date(),
+});
+if (exitCode !== 0) process.exitCode = exitCode; // a command may have set its own

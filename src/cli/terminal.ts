@@ -1,0 +1,63 @@
+/** What a command needs of the world around it, and how it fails. */
+
+export interface Terminal {
+  /** Results. */
+  out(text: string): void;
+  /** Everything else: problems, warnings, what to do next. */
+  err(text: string): void;
+  readonly env: NodeJS.ProcessEnv;
+  now(): Date;
+}
+
+/** 0: done. 1: it could not be done, or the answer is no. 2: the call or the configuration is wrong. */
+export type ExitCode = 0 | 1 | 2;
+
+/** Ends a command. `lines` are told on stderr: first what is wrong, then what to do. */
+export class Failure extends Error {
+  readonly exitCode: ExitCode;
+
+  constructor(exitCode: ExitCode, ...lines: string[]) {
+    super(lines.join("\n"));
+    this.name = "Failure";
+    this.exitCode = exitCode;
+  }
+}
+
+/** The message of anything that was thrown, on one line. */
+export function messageOf(thrown: unknown): string {
+  return oneLine(thrown instanceof Error ? thrown.message : String(thrown));
+}
+
+/** Texts from clusters and registries must not steer a terminal. */
+export function oneLine(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- those are exactly what is taken out
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ").trim();
+}
+
+/** Rows under a heading, in columns. */
+export function table(heading: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [heading, ...rows].map((row) => row.map(oneLine));
+  const widths = heading.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
+
+/** `3 deliveries`, `1 delivery`. */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+/** `40 s`, `3 min`, `5 h`, `2 d`. */
+export function span(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 90) return `${seconds} s`;
+  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 36 * 3600) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} d`;
+}

@@ -1,0 +1,29 @@
+/** `mpo-relay worker`: the consumer alone, for clusters that nobody can reach from outside. */
+import { Command } from "commander";
+import { processLog } from "../observe.ts";
+import { configOption, configured } from "./configuration.ts";
+import { Failure, type Terminal } from "./terminal.ts";
+
+export function workerCommand(terminal: Terminal): Command {
+  return new Command("worker")
+    .summary("the consumer alone, long-polling outwards")
+    .description("Takes renew requests from the queues of the named clusters and works on them. Listens to nothing.")
+    .addOption(configOption())
+    .requiredOption("--cluster <name...>", "whose queues to consume; each needs `kubernetes` in the configuration")
+    .addHelpText("after", "\nExample:\n  mpo-relay worker --config worker.yaml --cluster stage")
+    .action(async (options: { config?: string; cluster: string[] }) => {
+      const config = await configured(options.config, terminal);
+      for (const name of options.cluster) {
+        const cluster = Object.hasOwn(config.clusters, name) ? config.clusters[name] : undefined;
+        if (!cluster) throw new Failure(2, `no cluster "${name}" in the configuration; known: ${Object.keys(config.clusters).join(", ")}`);
+        if (!cluster.kubernetes)
+          throw new Failure(
+            2,
+            `clusters.${name} has no kubernetes: this worker could not reach it`,
+            "write kubernetes: { inCluster: true }, kubeconfig: PATH, or server, ca and token",
+          );
+      }
+      const { worker } = await import("../../functions/worker.ts");
+      await worker(config, await processLog(), options.cluster);
+    });
+}
