@@ -1,0 +1,155 @@
+import { describe, expect, it } from "vitest";
+import { confirm } from "../src/confirm.ts";
+import { decode, type RenewRequest } from "../src/event.ts";
+import { renew } from "../src/renew.ts";
+import { at, digestOf, fakeContext, requestOf } from "./support/relay.ts";
+
+const LAST = 5;
+const ready = (digest: string, updatedAt = at(5)) => ({ message: "Ready", imageDigest: digestOf(digest), updatedAt });
+
+/** Nudges, then gives the confirm record that came of it. */
+async function nudged(part: Partial<RenewRequest> = {}) {
+  const world = fakeContext();
+  await renew(requestOf(part), world.context);
+  const read = decode(world.take()[0]?.body ?? "");
+  if (read.kind !== "request" || !read.request.look) throw new Error("no confirm record");
+  const { request } = read;
+  const look = read.request.look;
+  return { ...world, record: request, atStep: (step: number) => ({ ...request, look: { ...look, step } }) };
+}
+
+describe("confirm: taken over", () => {
+  it("ends where another push's nudge, another tag or nothing is there", async () => {
+    const world = await nudged();
+    world.wait(600);
+    await renew(requestOf({ key: "bbbbbbbbbbbb", webhook: "other" }), world.context);
+    expect(await confirm(world.record, world.context)).toMatchObject({ code: "SUPERSEDED" });
+    world.cluster.set({ imageTag: "dev" });
+    expect(await confirm(world.record, world.context)).toMatchObject({ code: "SUPERSEDED" });
+    world.cluster.set(null);
+    expect(await confirm(world.record, world.context)).toMatchObject({ code: "SUPERSEDED" });
+  });
+
+  it("follows a higher nudge of its own key", async () => {
+    const world = await nudged();
+    world.wait(61);
+    await renew(requestOf(), world.context);
+    expect(await confirm(world.record, world.context)).toMatchObject({ kind: "deferred", next: { nudge: 1, look: { step: 1 } } });
+  });
+});
+
+describe("confirm: took effect", () => {
+  it("says so with the times from the push on", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: ready("a") });
+    world.wait(10);
+    expect(await confirm(world.record, world.context)).toMatchObject({
+      code: "PICKED_UP",
+      detail: { digest: digestOf("a"), pushToPatchedMs: 0, pushToPickedUpMs: 10_000 },
+    });
+  });
+
+  it("takes an empty message, as versions before v1.67 write it, for success", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: { ...ready("a"), message: "" } });
+    expect(await confirm(world.record, world.context)).toMatchObject({ code: "PICKED_UP" });
+  });
+
+  it("believes a digest that was there before the patch only when Deckhouse must have looked", async () => {
+    const world = await nudged({ digest: digestOf("0") });
+    for (const step of [0, 1, 2, 3]) expect(await confirm(world.atStep(step), world.context)).toMatchObject({ kind: "deferred" });
+    expect(await confirm(world.atStep(4), world.context)).toMatchObject({ code: "PICKED_UP" });
+    world.cluster.set({ status: ready("0", at(7)) });
+    expect(await confirm(world.atStep(0), world.context)).toMatchObject({ code: "PICKED_UP" });
+  });
+
+  it("takes a changed digest where none is known, and for an index, of which Deckhouse shows a child", async () => {
+    for (const part of [{ digest: null }, { index: true }]) {
+      const world = await nudged(part);
+      expect(await confirm(world.record, world.context)).toMatchObject({ kind: "deferred" });
+      world.cluster.set({ status: ready("f") });
+      expect(await confirm(world.record, world.context)).toMatchObject({ code: "PICKED_UP" });
+    }
+  });
+
+  it("does not while an error stands in the message", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: { ...ready("a"), message: "Download error: x" } });
+    expect(await confirm(world.record, world.context)).not.toMatchObject({ code: "PICKED_UP" });
+  });
+});
+
+describe("confirm: refused", () => {
+  it.each([
+    "The module is embedded",
+    "The module disabled",
+    "The module not found",
+    "The source not found",
+    "The module does not have an active source",
+    'ModuleSource "test" not found',
+    "Validation error: no module.yaml",
+    "validation failed: x",
+  ])("reports %s from the second look on", async (message) => {
+    const world = await nudged();
+    world.cluster.set({ status: { message, imageDigest: null, updatedAt: null } });
+    expect(await confirm(world.atStep(0), world.context)).toMatchObject({ kind: "deferred" });
+    expect(await confirm(world.atStep(1), world.context)).toMatchObject({
+      code: "REFUSED",
+      detail: { message, advice: expect.any(String) },
+    });
+  });
+});
+
+describe("confirm: a download error", () => {
+  it("is answered with a repeated nudge after a minute, then after five, three times at most", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: { message: "Download error: 500", imageDigest: digestOf("0"), updatedAt: at(3) } });
+    const seconds = [60, 300, 300];
+    for (const [retries, delaySeconds] of seconds.entries()) {
+      expect(await confirm({ ...world.record, retries }, world.context)).toMatchObject({ code: "RENUDGED" });
+      const [sent] = world.take();
+      expect(sent?.delaySeconds).toBe(delaySeconds);
+      expect(decode(sent?.body ?? "")).toMatchObject({ request: { kind: "renew", nudge: 1, retries: retries + 1, attempt: 0 } });
+    }
+    expect(await confirm({ ...world.record, retries: 3 }, world.context)).toMatchObject({ kind: "deferred" });
+  });
+
+  it("counts from the second look on even if it is the one from before the patch", async () => {
+    const world = fakeContext();
+    const status = { message: "Download error: 500", imageDigest: digestOf("0"), updatedAt: at(-10) };
+    world.cluster.set({ status });
+    await renew(requestOf(), world.context);
+    const look = { step: 0, digest: digestOf("0"), message: status.message, updatedAt: status.updatedAt, patchedAt: at(0) };
+    expect(await confirm(requestOf({ kind: "confirm", look }), world.context)).toMatchObject({ kind: "deferred" });
+    expect(await confirm(requestOf({ kind: "confirm", look: { ...look, step: 1 } }), world.context)).toMatchObject({ code: "RENUDGED" });
+  });
+});
+
+describe("confirm: looks", () => {
+  it("come at 30 s, 90 s, 5, 15 and 60 minutes after the patch", async () => {
+    const world = await nudged();
+    world.wait(10);
+    const waits: number[] = [];
+    for (let step = 0; step < LAST; step++) {
+      const outcome = await confirm(world.atStep(step), world.context);
+      if (outcome.kind !== "deferred") throw new Error("ended early");
+      waits.push(outcome.seconds);
+      world.wait(outcome.seconds);
+    }
+    expect(waits).toEqual([20, 60, 210, 600, 2700]);
+  });
+
+  it("end UNCONFIRMED with what the override shows, SUPERSEDED where Deckhouse deployed another digest since, UNVERIFIED without a digest", async () => {
+    const world = await nudged();
+    await expect(confirm(world.atStep(LAST), world.context)).rejects.toMatchObject({
+      code: "UNCONFIRMED",
+      message: expect.stringMatching(/echo.*main.*sha256:000/),
+    });
+    world.cluster.set({ status: ready("c", at(60)) });
+    expect(await confirm(world.atStep(LAST), world.context)).toMatchObject({ code: "SUPERSEDED" });
+    const quay = await nudged({ digest: null });
+    expect(await confirm(quay.atStep(LAST), quay.context)).toMatchObject({ code: "UNVERIFIED" });
+    quay.cluster.set({ status: { message: "Download error: x", imageDigest: digestOf("0"), updatedAt: at(-3600) } });
+    await expect(confirm({ ...quay.atStep(LAST), retries: 3 }, quay.context)).rejects.toMatchObject({ code: "UNCONFIRMED" });
+  });
+});

@@ -1,0 +1,161 @@
+import { describe, expect, it } from "vitest";
+import { createCircuit } from "../src/circuit.ts";
+import { consume } from "../src/consume.ts";
+import { decode, encode, type RenewRequest } from "../src/event.ts";
+import { RelayError, toRelayError } from "../src/outcome.ts";
+import type { NewDeadLetter, NewRecord, QueueRecord } from "../src/queue/queue.ts";
+import { at, digestOf, fakeCluster, fakeContext, fakeObserver, requestOf } from "./support/relay.ts";
+
+function world(cluster = fakeCluster()) {
+  const base = fakeContext(cluster);
+  const observed = fakeObserver();
+  const acknowledged: string[] = [];
+  const deferred: { id: string; next: NewRecord }[] = [];
+  const buried: { id: string; letter: NewDeadLetter }[] = [];
+  let isDown = false;
+  const check = () => {
+    if (isDown) throw new RelayError("QUEUE_UNAVAILABLE", "down");
+  };
+  const queue = {
+    async acknowledge(records: readonly QueueRecord[]) {
+      check();
+      acknowledged.push(...records.map(({ id }) => id));
+    },
+    async defer(moves: readonly { record: QueueRecord; next: NewRecord }[]) {
+      check();
+      deferred.push(...moves.map(({ record, next }) => ({ id: record.id, next })));
+    },
+    async bury(record: QueueRecord, letter: NewDeadLetter) {
+      check();
+      buried.push({ id: record.id, letter });
+    },
+  };
+  const circuit = createCircuit("dev", () => cluster.overrides.probe(), observed.observer, toRelayError);
+  const context = { ...base.context, cluster: "dev", queue, observer: observed.observer, circuit, random: () => 0 };
+  const ids = { acknowledged, deferred: () => deferred.map(({ id }) => id), buried: () => buried.map(({ id }) => id) };
+  return { ...base, ...observed, context, circuit, deferred, buried, ids, breakQueue: () => (isDown = true) };
+}
+const recordOf = (request: RenewRequest | string, part: Partial<QueueRecord> = {}): QueueRecord => ({
+  id: typeof request === "string" ? "raw" : request.key,
+  receipt: "r",
+  body: typeof request === "string" ? request : encode(request),
+  receiveCount: 1,
+  sentAt: at(0),
+  ...part,
+});
+const b = (part: Partial<RenewRequest> = {}) =>
+  requestOf({ key: "bbbbbbbbbbbb", pushedAt: at(1), receivedAt: at(1), digest: digestOf("b"), ...part });
+
+describe("consume: records that need no look at the cluster", () => {
+  it("buries what no relay wrote, what belongs to another cluster, and what was received too often", async () => {
+    const w = world();
+    await consume([recordOf("{"), recordOf(requestOf({ cluster: "stage" })), recordOf(b(), { receiveCount: 8 })], w.context);
+    expect(w.buried.map(({ letter }) => letter.code)).toEqual(["MALFORMED", "WRONG_CLUSTER", "LAST_RECEIVE"]);
+    expect(w.codes()).toEqual(["MALFORMED", "WRONG_CLUSTER", "LAST_RECEIVE"]);
+    expect(w.cluster.patches).toEqual([]);
+  });
+
+  it("defers a newer version's record as it is, with an alarm", async () => {
+    const w = world();
+    const body = JSON.stringify({ ...requestOf(), v: 2 });
+    await consume([recordOf(body)], w.context);
+    expect(w.deferred).toEqual([{ id: "raw", next: { body, delaySeconds: 300 } }]);
+    expect(w.codes()).toEqual(["WORKER_TOO_OLD"]);
+  });
+
+  it("hops a record that is not due", async () => {
+    const w = world();
+    await consume([recordOf(requestOf({ notBefore: at(1000) }))], w.context);
+    expect(w.deferred).toMatchObject([{ next: { delaySeconds: 900 } }]);
+  });
+});
+
+describe("consume: collapsing", () => {
+  it("runs the newest of one override; the others are joined because it patched", async () => {
+    const w = world();
+    await consume([recordOf(requestOf()), recordOf(b())], w.context);
+    expect(w.outcomes()).toEqual(["NUDGED", "JOINED"]);
+    expect(w.cluster.get()?.annotations["renew"]).toBe("bbbbbbbbbbbb");
+    expect(w.ids.acknowledged.toSorted()).toEqual(["aaaaaaaaaaaa", "bbbbbbbbbbbb"]);
+  });
+
+  it("defers the others with it where it was deferred", async () => {
+    const w = world();
+    await consume([recordOf(requestOf({ key: "cccccccccccc" }))], w.context);
+    await consume([recordOf(requestOf()), recordOf(b())], w.context);
+    expect(w.ids.deferred().toSorted()).toEqual(["aaaaaaaaaaaa", "bbbbbbbbbbbb"]);
+  });
+
+  it("decides each of the others anew where it ended in any other way", async () => {
+    const w = world();
+    await consume([recordOf(b())], w.context); // patched before: a redelivery of it ends REPEATED and proves nothing for others
+    w.wait(700);
+    w.cluster.set({ status: { message: "Ready", imageDigest: digestOf("b"), updatedAt: at(5) } });
+    await consume([recordOf(b()), recordOf(requestOf({ webhook: "other" }))], w.context);
+    expect(w.outcomes()).toEqual(["NUDGED", "REPEATED", "NUDGED"]);
+  });
+
+  it("keeps other tags and confirmations apart", async () => {
+    const w = world();
+    await consume([recordOf(requestOf()), recordOf(b({ tag: "dev" }))], w.context);
+    expect(w.outcomes().toSorted()).toEqual(["NUDGED", "TAG_DIFFERS"]);
+  });
+});
+
+describe("consume: the circuit", () => {
+  it("opens once, fails the rest of the batch without asking, and closes by a probe", async () => {
+    const w = world();
+    w.cluster.fail(new RelayError("CLUSTER_UNREACHABLE", "refused"));
+    await consume([recordOf(requestOf({ module: "one" }))], w.context);
+    expect(w.codes()).toEqual(["CLUSTER_UNREACHABLE"]);
+    expect(w.circuit.error?.code).toBe("CLUSTER_UNREACHABLE");
+
+    w.cluster.fail(new RelayError("CLUSTER_UNAUTHORIZED", "401"));
+    await consume([recordOf(requestOf())], w.context); // the probe fails: nothing is asked
+    expect(w.deferred).toHaveLength(2);
+    expect(w.codes()).toEqual(["CLUSTER_UNREACHABLE"]);
+
+    await consume([recordOf(b())], w.context);
+    expect(w.circuit.error).toBeNull();
+    expect(w.outcomes().at(-1)).toBe("NUDGED");
+    expect(w.ids.buried()).toEqual([]);
+  });
+
+  it("stays closed for a 403 by RBAC: that record alone waits, with an alarm", async () => {
+    const w = world();
+    w.cluster.fail(new RelayError("FORBIDDEN", "cannot get"));
+    await consume([recordOf(requestOf({ module: "one" }))], w.context);
+    await consume([recordOf(b())], w.context);
+    expect(w.codes()).toEqual(["FORBIDDEN"]);
+    expect(w.deferred).toMatchObject([{ next: { delaySeconds: 900 } }]);
+    expect(w.outcomes()).toEqual(["FORBIDDEN", "NUDGED"]);
+  });
+});
+
+describe("consume: what stays unsettled", () => {
+  it("gives back records whose settling failed", async () => {
+    const w = world();
+    w.breakQueue();
+    const { failed } = await consume([recordOf(requestOf()), recordOf("{")], w.context);
+    expect(failed.map(({ id }) => id).toSorted()).toEqual(["aaaaaaaaaaaa", "raw"]);
+    expect(w.codes()).toContain("QUEUE_UNAVAILABLE");
+  });
+
+  it("gives back records whose turn never came", async () => {
+    const w = world();
+    const { untouched } = await consume([recordOf(requestOf())], w.context, () => false);
+    expect(untouched).toHaveLength(1);
+    expect(w.cluster.patches).toEqual([]);
+  });
+});
+
+it("consume stores the confirm record before it acknowledges, and retries an error that nobody foresaw", async () => {
+  const w = world();
+  w.context.send = async () => {
+    throw new TypeError("surprise");
+  };
+  await consume([recordOf(requestOf())], w.context);
+  expect(w.ids.acknowledged).toEqual([]);
+  expect(w.codes()).toEqual(["INTERNAL"]);
+  expect(decode(w.deferred[0]?.next.body ?? "")).toMatchObject({ request: { attempt: 1 } });
+});

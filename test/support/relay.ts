@@ -1,0 +1,161 @@
+/** What the tests of the use cases share: a configuration, requests, and fakes of the ports that keep to the ports' words. */
+import type { RelayConfig, SourceConfig, WebhookConfig } from "../../src/config.ts";
+import type { Override, Overrides } from "../../src/cluster/overrides.ts";
+import type { RenewRequest } from "../../src/event.ts";
+import type { AlarmLine, Observer, OutcomeLine } from "../../src/observe.ts";
+import { RelayError } from "../../src/outcome.ts";
+import type { NewRecord } from "../../src/queue/queue.ts";
+
+export const digestOf = (char: string) => `sha256:${char.repeat(64)}`;
+
+export const source: SourceConfig = {
+  repo: "registry.example.com/deckhouse/modules",
+  name: "test",
+  noise: "drop",
+  aliases: [],
+  modules: ["*"],
+  clusters: ["dev"],
+};
+export const webhook: WebhookConfig = {
+  provider: "distribution",
+  auth: null,
+  secret: { kind: "env", name: "SECRET" },
+  previousSecret: null,
+  previousSecretUntil: null,
+  username: null,
+  host: null,
+  sources: null,
+  maxBody: null,
+  insecure: false,
+};
+
+export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {
+  return {
+    webhooks: { registry: webhook },
+    sources: [source],
+    clusters: { dev: { queue: { kind: "embedded", folder: "/nowhere" }, deadLetters: null, kubernetes: null } },
+    unparsed: null,
+    listen: { host: "127.0.0.1", port: 0 },
+    limits: { body: 1024 * 1024, unparsed: 1000 },
+    tuning: { cooldownMs: 5000, looksMs: [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000], patchesPerSecond: 50 },
+    ...part,
+  };
+}
+
+export const start = new Date("2026-11-24T12:00:00.000Z");
+export const at = (seconds: number) => new Date(start.getTime() + seconds * 1000).toISOString();
+
+export function requestOf(part: Partial<RenewRequest> = {}): RenewRequest {
+  return {
+    v: 1,
+    kind: "renew",
+    cluster: "dev",
+    module: "echo",
+    source: "test",
+    tag: "main",
+    digest: digestOf("a"),
+    index: false,
+    key: "aaaaaaaaaaaa",
+    nudge: 0,
+    webhook: "registry",
+    image: "registry.example.com/deckhouse/modules/echo:main",
+    actor: "ci",
+    pushedAt: at(0),
+    receivedAt: at(0),
+    attempt: 0,
+    notBefore: null,
+    refusedSince: null,
+    retries: 0,
+    ...part,
+  };
+}
+
+export function overrideOf(part: Partial<Override> = {}): Override {
+  return {
+    name: "echo",
+    apiVersion: "v1alpha2",
+    resourceVersion: "1",
+    imageTag: "main",
+    source: null,
+    scanInterval: "24h",
+    annotations: {},
+    status: { message: "Ready", imageDigest: digestOf("0"), updatedAt: at(-3600) },
+    ...part,
+  };
+}
+
+/** One override in memory; `fail` makes the next call throw. */
+export function fakeCluster(initial: Override | null = overrideOf()) {
+  let held = initial;
+  const failures: RelayError[] = [];
+  const patches: Record<string, string | null>[] = [];
+  const stumble = () => {
+    const failure = failures.shift();
+    if (failure) throw failure;
+  };
+  const overrides: Overrides = {
+    cluster: "dev",
+    async get() {
+      stumble();
+      return held;
+    },
+    async annotate(override, annotations) {
+      stumble();
+      if (!held) return null;
+      if (override.resourceVersion !== held.resourceVersion) throw new RelayError("CONFLICT", "the object has been modified");
+      const merged = Object.entries({ ...held.annotations, ...annotations }).filter(([, value]) => value !== null);
+      held = {
+        ...held,
+        annotations: Object.fromEntries(merged) as Record<string, string>,
+        resourceVersion: String(Number(held.resourceVersion) + 1),
+      };
+      patches.push(annotations);
+      return held;
+    },
+    list: async () => (held ? [held] : []),
+    async probe() {
+      stumble();
+    },
+    close() {},
+  };
+  return {
+    overrides,
+    patches,
+    fail: (...errors: RelayError[]) => failures.push(...errors),
+    get: () => held,
+    set(part: Partial<Override> | null) {
+      held = part === null ? null : { ...(held ?? overrideOf()), ...part, resourceVersion: String(Number(held?.resourceVersion ?? 1) + 1) };
+    },
+  };
+}
+
+/** Keeps every line. */
+export function fakeObserver() {
+  const lines: OutcomeLine[] = [];
+  const alarms: (AlarmLine & { code: string })[] = [];
+  const observer: Observer = {
+    outcome: (line) => lines.push(line),
+    alarm: (code, line) => alarms.push({ code, ...line }),
+  };
+  return { observer, lines, alarms, outcomes: () => lines.map((line) => line.outcome), codes: () => alarms.map((alarm) => alarm.code) };
+}
+
+/** A context of renew and confirm on a clock that the test moves. */
+export function fakeContext(cluster = fakeCluster()) {
+  let seconds = 0;
+  const sent: NewRecord[] = [];
+  return {
+    cluster,
+    sent,
+    /** Records sent since the last call. */
+    take: () => sent.splice(0),
+    wait: (more: number) => (seconds += more),
+    context: {
+      overrides: cluster.overrides,
+      send: async (records: readonly NewRecord[]) => void sent.push(...records),
+      now: () => new Date(start.getTime() + seconds * 1000),
+      tuning: configOf().tuning,
+      pace: async () => {},
+    },
+  };
+}
