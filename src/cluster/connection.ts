@@ -6,7 +6,7 @@ import type { CustomObjectsApi, KubeConfig, RequestContext } from "@kubernetes/c
 import { RelayError } from "../outcome.ts";
 import type * as library from "./client-node.ts";
 import type { Credentials } from "./credentials.ts";
-import { cut, isUnauthorized } from "./errors.ts";
+import { cut, isDropped, isUnauthorized } from "./errors.ts";
 
 // Idle connections go before the API server drops them (90 s in kube-apiserver), so that none is used while it is being closed.
 const IDLE_MS = 45_000;
@@ -24,13 +24,16 @@ export class Connection {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Throws what the client throws. After a 401 the credentials are read anew and it is tried once more: they may have been rotated. */
+  /**
+   * Throws what the client throws. Tries once more after a 401, with credentials read anew (they may have been rotated), and when the
+   * connection was cut: reads and our patches do no harm twice, since a patch that changes something holds a resourceVersion.
+   */
   async call<T>(work: (api: CustomObjectsApi) => Promise<T>): Promise<T> {
     try {
       return await this.#attempt(work);
     } catch (thrown) {
-      if (!isUnauthorized(thrown)) throw thrown;
-      this.#credentials.forget();
+      if (isUnauthorized(thrown)) this.#credentials.forget();
+      else if (!isDropped(thrown)) throw thrown;
       return await this.#attempt(work);
     }
   }

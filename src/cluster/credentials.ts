@@ -52,9 +52,8 @@ async function load(config: KubeConfig, kubernetes: KubernetesConfig, readSecret
     throw new RelayError("CLUSTER_UNAUTHORIZED", `${describe(kubernetes)}: ${why}`);
   }
   if (kubernetes.kind === "kubeconfig" && kubernetes.context !== null) choose(config, kubernetes.context);
-  const cluster = config.getCurrentCluster();
-  if (cluster === null)
-    throw new RelayError("CLUSTER_UNAUTHORIZED", `${describe(kubernetes)}: no current context; give one of: ${contexts(config)}`);
+  const problem = problemOf(config);
+  if (problem !== null) throw new RelayError("CLUSTER_UNAUTHORIZED", `${describe(kubernetes)}: ${problem}`);
   return config;
 }
 
@@ -78,6 +77,16 @@ function choose(config: KubeConfig, context: string): void {
     throw new RelayError("CLUSTER_UNAUTHORIZED", `no context "${context}" in the kubeconfig; it has: ${contexts(config)}`);
   }
   config.setCurrentContext(context);
+}
+
+// What the client falls back to where it finds nothing at all: http://localhost:8080 as "loaded-context".
+const FALLBACK = "http://localhost:8080";
+
+function problemOf(config: KubeConfig): string | null {
+  const cluster = config.getCurrentCluster();
+  if (cluster === null) return `no current context; name one of: ${contexts(config)}`;
+  if (cluster.server === FALLBACK && !cluster.skipTLSVerify) return "none in KUBECONFIG nor in ~/.kube/config";
+  return URL.canParse(cluster.server) ? null : "no address of an API server";
 }
 
 const contexts = (config: KubeConfig): string =>

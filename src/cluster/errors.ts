@@ -45,6 +45,11 @@ function statusOf(text: string): Status | null {
 
 export const isUnauthorized = (thrown: unknown): boolean => answerOf(thrown)?.code === 401;
 
+/** The connection was cut before an answer: a kept one that died meanwhile, say while a Lambda was frozen. */
+export function isDropped(thrown: unknown): boolean {
+  return thrown instanceof Error && "code" in thrown && (thrown.code === "ECONNRESET" || thrown.code === "EPIPE");
+}
+
 /** Any 404. For discovery: the version is not served. */
 export const isMissing = (thrown: unknown): boolean => answerOf(thrown)?.code === 404;
 

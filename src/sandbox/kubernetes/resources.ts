@@ -122,16 +122,26 @@ function metadataProblems(metadata: unknown): Cause[] {
     if (!isFields(entries)) return [wrongType(`metadata.${map}`, entries, "object")];
     return Object.entries(entries).flatMap(([key, value]) => {
       if (typeof value !== "string") return [wrongType(`metadata.${map}.${key}`, value, "string")];
-      return map === "labels" ? labelProblem(key, value) : [];
+      return entryProblem(map, key, value);
     });
   });
 }
 
 // https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
-function labelProblem(key: string, value: string): Cause[] {
-  if (/^(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$/.test(value)) return [];
-  const message = `Invalid value: ${JSON.stringify(value)}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (${key}, at most 63)`;
-  return [{ reason: "FieldValueInvalid", field: "metadata.labels", message }];
+const WORD = "[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?";
+const KEY = new RegExp(`^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?${WORD}$`);
+const LABEL = new RegExp(`^(?:${WORD})?$`);
+function entryProblem(map: string, key: string, value: string): Cause[] {
+  const field = `metadata.${map}`;
+  const cause = (what: string, rule: string): Cause => ({
+    reason: "FieldValueInvalid",
+    field,
+    message: `Invalid value: ${JSON.stringify(what)}: ${rule}`,
+  });
+  if (!KEY.test(key)) return [cause(key, "name part must consist of alphanumeric characters, '-', '_' or '.'")];
+  return map === "annotations" || LABEL.test(value)
+    ? []
+    : [cause(value, "a valid label must be at most 63 alphanumeric characters, '-', '_' or '.'")];
 }
 
 const required = (field: string): Cause => ({ reason: "FieldValueRequired", field, message: "Required value" });

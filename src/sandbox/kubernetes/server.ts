@@ -24,7 +24,7 @@ export class ApiServer {
   readonly #users: Users;
   readonly #certificates: Certificates;
   readonly #sockets = new Set<Socket>();
-  readonly #watches = new Set<{ target: Target; watch: OpenWatch }>();
+  readonly #watches = new Map<OpenWatch, Target>();
   readonly #hanging = new Set<Socket>();
   #server: Server | null = null;
 
@@ -68,12 +68,12 @@ export class ApiServer {
   }
 
   cutWatches(): void {
-    for (const { watch } of this.#watches) watch.cut();
+    for (const watch of this.#watches.keys()) watch.cut();
   }
 
   /** Ends the watches of versions that are no longer served. */
   endUnserved(): void {
-    for (const { target, watch } of this.#watches) {
+    for (const [watch, target] of this.#watches) {
       if (!this.#store.servedOf(target.resource).includes(target.version)) watch.end();
     }
   }
@@ -126,8 +126,8 @@ export class ApiServer {
       bookmarks: query.get("allowWatchBookmarks") === "true",
       timeoutSeconds: timeout > 0 ? timeout : null,
     };
-    const opened = { target, watch: serveWatch(this.#store, target, options, response, () => this.#watches.delete(opened)) };
-    if (!response.writableEnded) this.#watches.add(opened);
+    const watch: OpenWatch | null = serveWatch(this.#store, target, options, response, () => watch && this.#watches.delete(watch));
+    if (watch !== null) this.#watches.set(watch, target);
   }
 
   #fail(ordered: Ordered, request: IncomingMessage, response: ServerResponse, verb: string, name: string): void {

@@ -22,14 +22,14 @@ export interface OpenWatch {
   cut(): void;
 }
 
-/** Streams until the client goes, the time is over or somebody ends it. `done` is called once, at the end. */
+/** Streams until the client goes, the time is over or somebody ends it; then `done` is called. null: it ended at once, with an ERROR event. */
 export function serveWatch(
   store: ObjectStore,
   rendering: Rendering,
   query: WatchQuery,
   response: ServerResponse,
   done: () => void,
-): OpenWatch {
+): OpenWatch | null {
   let head = true;
   const line = (type: string, object: unknown): void => void response.write(`${JSON.stringify({ type, object })}\n`);
   const tell = (event: Pick<StoreEvent, "type" | "object">): void => {
@@ -49,8 +49,7 @@ export function serveWatch(
     if (!(error instanceof ApiError)) throw error;
     line("ERROR", error.status());
     response.end();
-    done();
-    return { end: () => {}, cut: () => {} };
+    return null;
   }
   const stop = store.subscribe((change) => change.plural === rendering.resource.plural && tell(change));
   const ticking = setInterval(bookmark, BOOKMARK_MS);
