@@ -1,6 +1,5 @@
 /** Faults that tests order: what the next requests are answered with instead of their real answers. */
-import { type ApiError, conflict, deniedByPolicy, deniedByWebhook, forbidden, tooManyRequests, unauthorized } from "./status.ts";
-import { ApiError as Failure } from "./status.ts";
+import { ApiError, conflict, deniedByPolicy, deniedByWebhook, forbidden, tooManyRequests, unauthorized } from "./status.ts";
 import type { Fault, Faults } from "./types.ts";
 
 export interface Ordered {
@@ -46,9 +45,9 @@ export function failureOf(ordered: Ordered, verb: string, name: string): ApiErro
     case "429":
       return tooManyRequests(ordered.retryAfterSeconds);
     case "500":
-      return new Failure(500, "InternalError", "Internal error occurred: etcdserver: no leader");
+      return new ApiError(500, "InternalError", "Internal error occurred: etcdserver: no leader");
     case "503":
-      return new Failure(503, "ServiceUnavailable", "the server is currently unable to handle the request", {
+      return new ApiError(503, "ServiceUnavailable", "the server is currently unable to handle the request", {
         retryAfterSeconds: ordered.retryAfterSeconds,
       });
     default:
