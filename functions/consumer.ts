@@ -1,20 +1,19 @@
 /** AWS Lambda, SQS: the consumer of one cluster's queue (MPO_RELAY_CLUSTER). */
-import { configOrThrow } from "../src/config.ts";
 import { consume } from "../src/consume.ts";
-import { type LambdaContext, recordsOf, lambdaQueue } from "../src/lambda.ts";
+import { consumeContext, openCluster } from "../src/consumer.ts";
+import { lambdaConfig, type LambdaContext, lambdaQueue, openLate, recordsOf } from "../src/lambda.ts";
 import { logTo } from "../src/observe.ts";
 import { openQueues } from "../src/queues.ts";
-import { consumeContext, openCluster } from "../src/relay.ts";
 
 const cluster = process.env["MPO_RELAY_CLUSTER"] ?? "";
-const config = await configOrThrow();
+const config = await lambdaConfig();
 const observer = logTo(process.stdout);
 const queues = await openQueues(config, { clusters: [cluster], unparsed: false, as: "owner", observer });
-const overrides = await openCluster(config, cluster);
+const overrides = openLate(cluster, () => openCluster(config, cluster));
 const context = consumeContext(config, { cluster, queue: lambdaQueue(queues.of(cluster)), overrides, observer });
 
 /** The rest of a run, an API call that hangs included, must end before Lambda ends us. */
-const RESERVE_MS = 10_000;
+const RESERVE_MS = 20_000;
 
 /** Only records whose settling failed, or whose turn never came, are given back to SQS. */
 export async function handler(event: unknown, lambda: LambdaContext): Promise<{ batchItemFailures: { itemIdentifier: string }[] }> {

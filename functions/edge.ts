@@ -1,14 +1,14 @@
 /** AWS Lambda, HTTP: the edge behind a function URL or an HTTP API. */
 import { handle } from "hono/aws-lambda";
 import { createApp } from "../src/app.ts";
-import { configOrThrow } from "../src/config.ts";
+import { lambdaConfig } from "../src/lambda.ts";
 import { logTo } from "../src/observe.ts";
 import { openQueues } from "../src/queues.ts";
 import { receive } from "../src/receive.ts";
 import { createSecretReader } from "../src/secrets.ts";
 
-// At import, so that a wrong configuration is an init error that the deployment shows, not a 503 to the first sender.
-const config = await configOrThrow();
+// At import, so that a wrong configuration is an init error that the function's log names, and not a 503 to each sender.
+const config = await lambdaConfig();
 const observer = logTo(process.stdout);
 const queues = await openQueues(config, { clusters: Object.keys(config.clusters), unparsed: true, as: "owner", observer });
 const { store, storeUnparsed } = queues;

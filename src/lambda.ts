@@ -1,9 +1,23 @@
-/** SQS as Lambda hands it on: records come in the event, and whatever is not reported as failed is deleted by Lambda itself. */
+/** What differs in AWS Lambda: records come in the event, whatever is not reported as failed is deleted by Lambda itself, and no disk lasts. */
 import * as z from "zod";
+import type { Overrides } from "./cluster/overrides.ts";
+import { configOrThrow, type RelayConfig } from "./config.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 
 export interface LambdaContext {
   getRemainingTimeInMillis(): number;
+}
+
+/** Throws an Error with every problem, also for queues that only a process with a disk can hold: the SQLite library is not in the bundle. */
+export async function lambdaConfig(): Promise<RelayConfig> {
+  const config = await configOrThrow();
+  const places = Object.entries(config.clusters).map(([name, { queue }]) => ({ where: `clusters.${name}.queue`, form: queue }));
+  const embedded = [...places, { where: "unparsed", form: config.unparsed }].filter(({ form }) => form?.kind === "embedded");
+  if (embedded.length === 0) return config;
+  const where = embedded.map((place) => place.where).join(", ");
+  throw new Error(
+    `${where}: an embedded queue needs a disk that lasts, and a Lambda function has none; write env:NAME (see infra/relay.example.yaml)`,
+  );
 }
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event */
@@ -36,5 +50,28 @@ export function lambdaQueue(queue: Queue): Pick<Queue, "send" | "acknowledge" | 
     acknowledge: async () => {},
     defer: (moves) => queue.send(moves.map(({ next }) => next)),
     bury: (_record, letter) => queue.deadLetters.put(letter),
+  };
+}
+
+/**
+ * Opens the cluster when a record first needs it, and again after a failure. So a cold start does not wait for the Kubernetes client,
+ * and a credential that cannot be read opens the circuit: as an init error it would use up the receive counts of whatever waits.
+ */
+export function openLate(cluster: string, open: () => Promise<Overrides>): Overrides {
+  let opening: Promise<Overrides> | null = null;
+  const overrides = () => {
+    opening ??= open().catch((thrown: unknown) => {
+      opening = null;
+      throw thrown;
+    });
+    return opening;
+  };
+  return {
+    cluster,
+    get: async (module) => (await overrides()).get(module),
+    annotate: async (override, annotations) => (await overrides()).annotate(override, annotations),
+    list: async () => (await overrides()).list(),
+    probe: async () => (await overrides()).probe(),
+    close: () => void opening?.then((opened) => opened.close()),
   };
 }

@@ -3,15 +3,10 @@ import { type AddressInfo } from "node:net";
 import { serve, type ServerType } from "@hono/node-server";
 import { getConnInfo } from "@hono/node-server/conninfo";
 import { createApp } from "./app.ts";
-import { createCircuit } from "./circuit.ts";
-import { openKubernetes } from "./cluster/kubernetes.ts";
-import type { Overrides } from "./cluster/overrides.ts";
 import type { RelayConfig } from "./config.ts";
-import type { ConsumeContext } from "./consume.ts";
+import { consumeContext, openCluster } from "./consumer.ts";
 import { createLimiter } from "./limiter.ts";
 import type { Observer } from "./observe.ts";
-import { toRelayError } from "./outcome.ts";
-import { createPace } from "./pace.ts";
 import type { Queue } from "./queue/queue.ts";
 import { openQueues, type Queues } from "./queues.ts";
 import { receive } from "./receive.ts";
@@ -74,41 +69,6 @@ async function startConsumer(config: RelayConfig, cluster: string, queue: Queue,
     controller.abort();
     await running;
     overrides.close();
-  };
-}
-
-/** The cluster's overrides by the configured way in. */
-export async function openCluster(config: RelayConfig, cluster: string): Promise<Overrides> {
-  const kubernetes = config.clusters[cluster]?.kubernetes;
-  if (!kubernetes) throw new Error(`cluster ${cluster} has no \`kubernetes\` in the configuration: this process cannot consume for it`);
-  return openKubernetes({ cluster, kubernetes, readSecret: createSecretReader() });
-}
-
-/** What consume needs to know of a cluster; the same in a worker and in Lambda. */
-export function consumeContext(
-  config: RelayConfig,
-  {
-    cluster,
-    queue,
-    overrides,
-    observer,
-  }: { cluster: string; queue: Pick<Queue, "send" | "acknowledge" | "defer" | "bury">; overrides: Overrides; observer: Observer },
-): ConsumeContext {
-  return {
-    cluster,
-    queue,
-    overrides,
-    observer,
-    send: (records) => queue.send(records),
-    now: () => new Date(),
-    tuning: config.tuning,
-    pace: createPace(config.tuning.patchesPerSecond),
-    circuit: createCircuit(
-      cluster,
-      () => overrides.probe(),
-      observer,
-      (thrown) => toRelayError(thrown, "CLUSTER_ERROR"),
-    ),
   };
 }
 
