@@ -67,10 +67,11 @@ export function storedDelivery(
 
 function keep(bytes: Uint8Array, redact: readonly string[]): StoredDelivery["body"] {
   const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const size = { bytes: bytes.byteLength, sha256 };
   const buffer = redacted(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), redact);
+  if (!buffer) return { encoding: "utf8", text: "", whole: false, ...size };
   const text = buffer.toString("utf8");
   const isText = Buffer.from(text, "utf8").equals(buffer);
-  const size = { bytes: bytes.byteLength, sha256 };
   const escaped = isText ? toAscii(JSON.stringify(text)).length : Infinity;
   if (escaped <= KEEP_BYTES) return { encoding: "utf8", text, whole: true, ...size };
   const base64 = buffer.toString("base64");
@@ -78,8 +79,8 @@ function keep(bytes: Uint8Array, redact: readonly string[]): StoredDelivery["bod
   return { encoding: "base64", text: buffer.subarray(0, HEAD_BYTES).toString("base64"), whole: false, ...size };
 }
 
-/** Takes the given paths out of a JSON body. Text that is no JSON is kept as it is; JSON too deep to be written again is not kept. */
-function redacted(buffer: Buffer, paths: readonly string[]): Buffer {
+/** Takes the given paths out of a JSON body; a body that holds none of them keeps its bytes. null: it could not be taken out. */
+function redacted(buffer: Buffer, paths: readonly string[]): Buffer | null {
   if (paths.length === 0) return buffer;
   let json: unknown;
   try {
@@ -87,19 +88,19 @@ function redacted(buffer: Buffer, paths: readonly string[]): Buffer {
   } catch {
     return buffer;
   }
-  for (const path of paths) remove(json, path.split("."));
+  if (!paths.map((path) => remove(json, path.split("."))).includes(true)) return buffer;
   try {
     return Buffer.from(JSON.stringify(json));
   } catch {
-    return Buffer.alloc(0); // JSON.stringify recurses where JSON.parse does not
+    return null; // JSON.stringify recurses where JSON.parse does not
   }
 }
 
-function remove(value: unknown, [head, ...rest]: string[]): void {
-  if (typeof value !== "object" || value === null || head === undefined) return;
+/** True where something was there to be removed. */
+function remove(value: unknown, [head, ...rest]: string[]): boolean {
+  if (typeof value !== "object" || value === null || head === undefined) return false;
   const keys = head === "*" ? Object.keys(value) : Object.hasOwn(value, head) ? [head] : [];
-  for (const key of keys) {
-    if (rest.length === 0) Reflect.set(value, key, "(removed)");
-    else remove(Reflect.get(value, key), rest);
-  }
+  return keys
+    .map((key) => (rest.length === 0 ? Reflect.set(value, key, "(removed)") : remove(Reflect.get(value, key), rest)))
+    .includes(true);
 }
