@@ -5,7 +5,7 @@ import { createServer, request as httpRequest } from "node:http";
 import { type AddressInfo, connect, createServer as createTcpServer } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import * as z from "zod";
-import { freePort, forwardFromIpv6, listenOnLoopback } from "../src/sandbox/loopback.ts";
+import { forwardFromIpv6, listenOnLoopback, reservePort } from "../src/sandbox/loopback.ts";
 import { pushImage, resolveDigest } from "../src/sandbox/registry-client.ts";
 import { DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST } from "../src/sandbox/registry-manifest.ts";
 import type { Limits } from "../src/sandbox/registry-store.ts";
@@ -362,7 +362,8 @@ describe("notifications", () => {
   });
 
   it("wait for a receiver that is not there yet, and do not hold the registry's end up", async () => {
-    const gone = await freePort(0);
+    const gone = await reservePort(0);
+    await gone.close();
     const at = await registry({ notify: { url: `http://127.0.0.1:${gone.port}/`, token: "t", backoffMs: 60_000 } });
     expect((await putImage(at, "a", "v1")).response.status).toBe(201);
     await at.close();
@@ -419,7 +420,9 @@ describe("listening", () => {
     cleanups.push(() => started.close());
     expect([started.moved, started.port !== port]).toEqual([true, true]);
     expect((await fetch(`http://127.0.0.1:${started.port}/v2/`)).status).toBe(200);
-    expect((await freePort(port)).moved).toBe(true);
+    const reserved = await reservePort(port);
+    cleanups.push(reserved.close);
+    expect(reserved.moved).toBe(true);
   });
 
   it("answers IPv6 clients for a server that has IPv4 alone, and ends with connections open", async () => {

@@ -20,11 +20,9 @@ export async function listenOnLoopback(makeServer: () => Server, wanted: number)
   throw new Error(`no free port on loopback after ${TRIES} tries`);
 }
 
-/** A port that nobody has on 127.0.0.1, nor on ::1. It is free again when this resolves. */
-export async function freePort(wanted: number): Promise<{ port: number; moved: boolean }> {
-  const { port, moved, close } = await listenOnLoopback(() => createServer(), wanted);
-  await close();
-  return { port, moved };
+/** Keeps a port that nobody has on 127.0.0.1, nor on ::1, until `close`. */
+export function reservePort(wanted: number): Promise<Listening> {
+  return listenOnLoopback(() => createServer((socket) => socket.destroy()), wanted);
 }
 
 /** Hands connections to [::1]:port on to 127.0.0.1:port, for a server that listens on one address. Without IPv6: does nothing. */

@@ -9,6 +9,8 @@ export interface Notify {
   readonly token: string;
   /** Milliseconds between tries, once the first few failed. Default 1,000. */
   readonly backoffMs?: number;
+  /** Gets each body that was taken, as sent. */
+  readonly sent?: (body: string) => void;
 }
 export interface Notifier {
   send(event: object): void;
@@ -20,7 +22,7 @@ const TRIES_AT_ONCE = 3;
 const TIMEOUT_MS = 5_000;
 const CONTENT_TYPE = "application/vnd.docker.distribution.events.v2+json";
 
-export function startNotifier({ url, token, backoffMs = 1_000 }: Notify, log: (line: string) => void): Notifier {
+export function startNotifier({ url, token, backoffMs = 1_000, sent }: Notify, log: (line: string) => void): Notifier {
   const closing = new AbortController();
   const waiting: string[] = [];
   let running: Promise<void> | null = null;
@@ -40,6 +42,7 @@ export function startNotifier({ url, token, backoffMs = 1_000 }: Notify, log: (l
   const deliver = async (body: string) => {
     for (let failures = 0; !closing.signal.aborted;) {
       const failure = await post(body);
+      if (failure === null) sent?.(body);
       if (failure === null || closing.signal.aborted) return;
       failures += 1;
       log(`notification to ${url} failed (${failures}): ${failure}`);

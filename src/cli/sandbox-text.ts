@@ -1,0 +1,86 @@
+/** The sandbox's news for people: where everything is, the first push as a table, then one line per push. */
+import { relative } from "node:path";
+import type { News, ReadyNews } from "../sandbox/sandbox.ts";
+import type { PushNews } from "../sandbox/timeline.ts";
+import { oneLine } from "./terminal.ts";
+
+/** Gives the text of each news in turn; null for steps on the way that need none. */
+export function sandboxText({ staysUp }: { staysUp: boolean }): (news: News) => string | null {
+  let ready: ReadyNews | null = null;
+  let isFirst = true;
+  return (news) => {
+    switch (news.event) {
+      case "moved":
+        return `port ${news.wanted} is taken: the ${news.what} listens on ${news.port} instead`;
+      case "ready":
+        ready = news;
+        return started(news);
+      case "alarm":
+        return `${clock()}  alarm ${news.alarm}: ${oneLine(news.why ?? news.what)}`;
+      case "push": {
+        if (news.outcome === "QUEUED" || news.outcome === "NUDGED") return null;
+        if (!isFirst || news.outcome !== "PICKED_UP") return pushLine(news);
+        isFirst = false;
+        return [table(news), ...(staysUp && ready !== null ? [next(ready)] : [])].join("\n");
+      }
+    }
+  };
+}
+
+function started({ registry, relay, kubernetes, kubeconfig, config }: ReadyNews): string {
+  return `
+mpo-relay sandbox: the relay is the real one; registry, Kubernetes API and Deckhouse are stand-ins
+
+  registry        ${registry}
+  relay           ${relay}   its configuration: ${config}
+  Kubernetes API  ${kubernetes}   its kubeconfig: ${kubeconfig}
+`;
+}
+
+function table(news: PushNews): string {
+  const { receivedMs, queuedMs, nudgedMs, pickedUpMs, polling } = news;
+  const work = (pickedUpMs ?? 0) - (nudgedMs ?? 0);
+  const rows: (readonly [string, ...(number | undefined)[]])[] = [
+    ["received", receivedMs],
+    ["queued", queuedMs],
+    ["nudged", nudgedMs, polling && polling.meanMs - work, polling && polling.maxMs - work],
+    ["picked up", pickedUpMs, polling?.meanMs, polling?.maxMs],
+  ];
+  const cell = (ms: number | undefined) => (ms === undefined ? "" : `${ms.toLocaleString("en-US")} ms`).padStart(12);
+  return `first push: ${news.image}
+            ${news.digest ?? ""}
+
+              since push   polling every 15 s: on average     at most
+${rows.map(([name, ms, mean, max]) => `  ${name.padEnd(10)}${cell(ms)}${"".padEnd(22)}${cell(mean)}${cell(max)}`.trimEnd()).join("\n")}
+`;
+}
+
+function next({ image, kubeconfig, config, delivery }: ReadyNews): string {
+  const relay = `node ${relative(process.cwd(), process.argv[1] ?? "dist/cli.js")}`;
+  return `try next, in another terminal:
+
+  watch the override
+    kubectl --kubeconfig ${kubeconfig} get mpo -w
+
+  push something new (whichever of these you have)
+    date > /tmp/now; tar -C /tmp -cf /tmp/now.tar now; crane append -f /tmp/now.tar -t ${image}
+    skopeo copy --dest-tls-verify=false docker-daemon:YOUR-IMAGE docker://${image}
+    docker tag YOUR-IMAGE ${image} && docker push ${image}
+
+  ask the relay
+    ${relay} explain --config ${config} --webhook sandbox --body ${delivery} --no-auth
+    ${relay} dlq list --config ${config}
+
+waiting for pushes; Ctrl-C ends everything
+`;
+}
+
+function pushLine({ outcome, image, digest, why, receivedMs, queuedMs, nudgedMs, pickedUpMs }: PushNews): string {
+  const what = `${clock()}  ${image}${digest === null ? "" : ` ${digest.slice(0, 19)}`}`;
+  if (outcome !== "PICKED_UP") return `${what}  ${outcome}${why === undefined ? "" : `: ${oneLine(why)}`}`;
+  return `${what}  picked up after ${pickedUpMs} ms (received ${receivedMs}, queued ${queuedMs}, nudged ${nudgedMs})`;
+}
+
+function clock(): string {
+  return new Date().toTimeString().slice(0, 8);
+}
