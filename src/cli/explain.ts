@@ -1,6 +1,6 @@
 /** `mpo-relay explain`: what the relay would answer and store for a saved delivery. Opens no queue and no network. */
 import { readFile } from "node:fs/promises";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { type Answer, answerOf } from "../app.ts";
 import type { RelayConfig } from "../config.ts";
 import { imageOf } from "../event.ts";
@@ -27,11 +27,10 @@ export function explainCommand(terminal: Terminal): Command {
     .addOption(configOption())
     .requiredOption("-w, --webhook <name>", "the webhook that it came to, as in POST /hooks/<name>")
     .requiredOption("-b, --body <file>", "the request's body, byte for byte")
-    .option(
-      "-H, --header <header>",
-      "one of its headers, as 'Name: value'; may be repeated",
-      (header: string, before: string[]) => [...before, header],
-      [],
+    .addOption(
+      new Option("-H, --header <header>", "one of its headers, as 'Name: value'; may be repeated")
+        .default([], "none")
+        .argParser((header: string, before: string[]) => [...before, header]),
     )
     .option("--method <method>", "its method", "POST")
     .option("--no-auth", "take it as authenticated")

@@ -1,7 +1,7 @@
 /** `mpo-relay renew <module>`: nudges an override now, with nothing but a kubeconfig, and follows it. */
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import type { Override, Overrides } from "../cluster/overrides.ts";
 import type { KubernetesConfig } from "../config.ts";
 import { readDuration } from "../config/forms.ts";
@@ -52,7 +52,9 @@ export function renewCommand(terminal: Terminal, open: OpenCluster = openByKubec
     .option("--context <name>", "context of the kubeconfig (default: its current one)")
     .option("--kubeconfig <file>", "kubeconfig (default: KUBECONFIG, then ~/.kube/config)")
     .option("--wait", "follow it: until the new image is picked up, or Deckhouse says why not")
-    .option("--timeout <duration>", "how long to follow it, for example 30s or 10m (default: 2m)", duration, 120_000)
+    .addOption(
+      new Option("--timeout <duration>", "how long to follow it, for example 30s or 10m").default(120_000, "2m").argParser(duration),
+    )
     .option("--json", "print one JSON object on stdout at the end")
     .addHelpText(
       "after",
