@@ -43,7 +43,7 @@ export interface ClusterUnderTest {
   /** With a bearer token that the server does not know. */
   openStranger(): Promise<Overrides>;
   readonly admin: Admin;
-  /** Changes which versions of the kind are served, keeping the objects; resolves once the server does so. Starts with both. */
+  /** Changes which versions of the kind are served; resolves once the server does so. Starts with v1alpha2 (or both); from v1alpha1 to v1alpha2 the objects stay. */
   serve(versions: readonly Version[]): Promise<void>;
   close(): Promise<void>;
 }
