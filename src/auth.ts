@@ -62,7 +62,7 @@ function hmac(scheme: Extract<AuthScheme, { kind: "hmac" }>, { headers, rawBody 
   const prefix = scheme.prefix ?? "";
   const value = headers[scheme.header] ?? "";
   const signed = scheme.over === "form:payload" ? formPayload(headers, rawBody) : rawBody;
-  if (!value.startsWith(prefix) || value === prefix || signed === null) return refuse;
+  if (!value.startsWith(prefix) || signed === null) return refuse;
   const given = value.slice(prefix.length);
   const signature = scheme.encoding === "hex" ? given.toLowerCase() : given;
   return (secret) => sameSecret(signature, createHmac(scheme.hash, secret).update(signed).digest(scheme.encoding));

@@ -44,9 +44,9 @@ function toPush(push: Item, delivery: DeliveryContext): Push {
   };
 }
 
-/** As every container tool reads a name: the first segment is a host if it has a dot or a port, or is `localhost`. */
+/** As every container tool reads a name: the first segment is a host if it has a dot or a port, or is `localhost`; so is all behind a scheme. */
 function place(repository: string, otherwise: string | null): { host: string | null; path: string } {
   const named = splitReference(repository);
-  const isHost = /^https?:\/\/|^[^/]*[.:][^/]*\/|^localhost\//i.test(repository);
+  const isHost = /^[^/]*[.:][^/]*\/|^localhost\//i.test(repository);
   return isHost ? named : { host: otherwise, path: repository };
 }

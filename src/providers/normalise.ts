@@ -36,7 +36,7 @@ export function orNull(text = ""): string | null {
   return text === "" ? null : text;
 }
 
-const INSTANT = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:?\d\d)$/;
+const INSTANT = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:?\d\d)$/;
 const YEAR_10000 = 253_402_300_800_000;
 
 /**
@@ -49,6 +49,6 @@ export function instantOf(time: string | number = ""): string | null {
 }
 
 function millisOf(text: string): number {
-  const [, date, clock, fraction = "", zone] = INSTANT.exec(text) ?? [];
-  return Date.parse(`${date}T${clock}.${fraction.slice(0, 3).padEnd(3, "0")}${zone?.toUpperCase()}`);
+  const [, date, clock, fraction = "", zone] = INSTANT.exec(text.toUpperCase()) ?? [];
+  return Date.parse(`${date}T${clock}.${fraction.slice(0, 3).padEnd(3, "0")}${zone}`);
 }
