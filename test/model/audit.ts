@@ -1,0 +1,130 @@
+/**
+ * Trusts state, not messages: at rest each override holds what its tag holds, or a dead letter names it. And the one message that people
+ * act upon must be true: PICKED_UP.
+ */
+import { decode } from "../../src/event.ts";
+import type { Observer, OutcomeLine } from "../../src/observe.ts";
+import type { ClusterModel } from "./cluster.ts";
+import { TUNING } from "./consumer.ts";
+import type { DeckhouseModel } from "./deckhouse.ts";
+import type { QueueModel } from "./queue.ts";
+import { BAD, contentOf, digestOf, type RegistryModel } from "./registry.ts";
+import type { Figures } from "./schedule.ts";
+import type { Push } from "./senders.ts";
+import type { World } from "./world.ts";
+
+/** `lost`: wrong, and nothing open names it. `untrue`: PICKED_UP that nobody saw. `restless`: it never ends. */
+export interface Finding {
+  readonly kind: "lost" | "untrue" | "restless";
+  readonly text: string;
+}
+
+interface Parts {
+  readonly cluster: ClusterModel;
+  readonly deckhouse: DeckhouseModel;
+  readonly queue: QueueModel;
+  readonly registry: RegistryModel;
+}
+
+export class Audit {
+  readonly pushes: Push[] = [];
+  readonly #findings: Finding[] = [];
+  readonly #outcomes: Record<string, number> = {};
+  readonly #retags = new Map<string, number>();
+  readonly #world: World;
+  readonly #parts: Parts;
+
+  constructor(world: World, parts: Parts) {
+    this.#world = world;
+    this.#parts = parts;
+  }
+
+  readonly observer: Observer = {
+    outcome: (line) => this.#hear(line),
+    alarm: () => undefined,
+  };
+
+  /** Deckhouse looks by itself then; the relay answers for pushes from then on. */
+  retagged(module: string): void {
+    this.#retags.set(module, this.#world.timeline.now);
+  }
+
+  conclude(isAtRest: boolean): { findings: readonly Finding[]; figures: Figures } {
+    const { queue, cluster, deckhouse } = this.#parts;
+    const figures: Figures = {
+      pushes: this.pushes.length,
+      patches: cluster.patches.length,
+      deploys: deckhouse.deploys,
+      letters: queue.letters.size,
+      falselyUnconfirmed: 0,
+      namedLoosely: 0,
+      wrongFiles: 0,
+      outcomes: this.#outcomes,
+    };
+    if (!isAtRest || queue.size > 0) this.#find("restless", `not at rest, ${queue.size} records in the queue`);
+    else for (const { name } of cluster.list()) this.#check(name, figures);
+    return { findings: this.#findings, figures };
+  }
+
+  #hear(line: OutcomeLine): void {
+    this.#outcomes[line.outcome] = (this.#outcomes[line.outcome] ?? 0) + 1;
+    const { event, outcome, kind, module, key, nudge, why } = line;
+    if (event === "record")
+      this.#world.tell(`${String(kind)} ${String(module)} ${key?.slice(0, 6)}.${String(nudge)}: ${outcome} ${String(why ?? "")}`);
+    if (outcome === "PICKED_UP") this.#checkPickedUp(line);
+  }
+
+  /** What was wanted was there after the patch; and where it is told before the late looks, Deckhouse wrote since the patch. */
+  #checkPickedUp({ module, key, patchedAt }: OutcomeLine): void {
+    const { cluster } = this.#parts;
+    const push = this.pushes.find(({ keys }) => key !== undefined && keys.has(key));
+    const patch = cluster.patches.find(
+      (each) =>
+        each.module === module &&
+        each.annotations["mpo-relay/at"] === patchedAt &&
+        each.annotations["mpo-relay/key"]?.startsWith(key ?? "-"),
+    );
+    if (!push || !patch) return this.#find("untrue", `PICKED_UP of ${String(key)}, which was never patched`);
+    const writes = cluster.statusWrites.filter((write) => write.module === module);
+    const since = writes.filter(({ at }) => at >= patch.at);
+    const before = writes.findLast(({ at }) => at < patch.at)?.status.imageDigest ?? digestOf("A");
+    const held = [before, ...since.map(({ status }) => status.imageDigest)];
+    const isKnown = push.kind !== "bare" && !push.isIndex;
+    if (isKnown && !held.includes(digestOf(push.content)))
+      this.#find("untrue", `PICKED_UP of push ${push.number}, whose digest was never there after its patch`);
+    const isEarly = this.#world.timeline.now - patch.at < (TUNING.looksMs.at(-2) ?? 0) - 5_000;
+    if (isEarly && since.length === 0) this.#find("untrue", `PICKED_UP of push ${push.number} before Deckhouse did anything`);
+  }
+
+  #check(module: string, figures: Figures): void {
+    const { cluster, deckhouse, queue, registry } = this.#parts;
+    const { imageTag, status } = cluster.read(module);
+    const wanted = registry.resolve(module, imageTag);
+    const letters = [...queue.letters.values()].flatMap(({ body, code }) => {
+      const read = decode(body);
+      return read.kind === "request" && read.request.module === module ? [{ code, key: read.request.key }] : [];
+    });
+    const isRight = status.imageDigest === wanted;
+    if (isRight) {
+      figures.falselyUnconfirmed += letters.filter(({ code }) => code === "UNCONFIRMED").length;
+      if (deckhouse.files.get(module) !== wanted) figures.wrongFiles += 1;
+      return;
+    }
+    const last = this.pushes.findLast((push) => push.module === module && push.tag === imageTag);
+    if (!last || last.at < (this.#retags.get(module) ?? 0)) return;
+    if (deckhouse.disabledUntil.has(module)) return;
+    if (last.content === BAD && status.message.startsWith("Validation error")) return; // the override itself says so
+    if (letters.some(({ key }) => last.keys.has(key))) return;
+    if (letters.length > 0) figures.namedLoosely += 1;
+    else
+      this.#find(
+        "lost",
+        `${module} holds ${contentOf(status.imageDigest)} (${status.message}), ${imageTag} is ${contentOf(wanted)}, push ${last.number} of a sender of kind ${last.kind}`,
+      );
+  }
+
+  #find(kind: Finding["kind"], text: string): void {
+    this.#world.tell(`FOUND ${kind}: ${text}`);
+    this.#findings.push({ kind, text });
+  }
+}
