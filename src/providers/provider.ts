@@ -62,7 +62,7 @@ export function readEach<T>(items: readonly unknown[], schema: z.ZodType<T>, toP
   });
 }
 
-export const isUnreadable = (push: Push): push is Unreadable => "unreadable" in push;
+const isUnreadable = (push: Push): push is Unreadable => "unreadable" in push;
 
 /** What a delivery holds: the pushes, and of each part that could not be read, why (no value of the input stands in it). */
 export interface Reading {

@@ -37,7 +37,7 @@ const lowerCase = (headers: Record<string, string>) =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 
 /** The header that carries the proof; null: it is in the path. */
-export function proofHeader(scheme: AuthScheme): string | null {
+function proofHeader(scheme: AuthScheme): string | null {
   if (scheme.kind === "hmac" || scheme.kind === "token") return scheme.header;
   if (scheme.kind === "standard-webhooks") return "webhook-signature";
   return scheme.kind === "url" ? null : "authorization";
