@@ -1,14 +1,28 @@
 /** The resource definitions of deckhouse.io, and the rights of the relay as infra/cluster hands them out. */
-import { type KubernetesObject, loadAllYaml } from "@kubernetes/client-node";
+import { type KubernetesObject, loadAllYaml, loadYaml } from "@kubernetes/client-node";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import * as z from "zod";
 
 const CRDS = join(import.meta.dirname, "../crds");
+const RIGHTS = join(import.meta.dirname, "../../../infra/cluster/base");
 
 /** ModulePullOverrides in that version, and no other, is what the cluster serves; ModuleSources and Modules come along. */
 export async function crds(overrides: "v1alpha1" | "v1alpha2"): Promise<KubernetesObject[]> {
   const files = [`modulepulloverrides.${overrides}.yaml`, "modulesources.yaml", "modules.yaml"];
   return (await Promise.all(files.map((file) => objectsOf(join(CRDS, file))))).flat();
+}
+
+const kustomization = z.object({ namespace: z.string(), resources: z.array(z.string()) });
+
+/** What `kubectl apply -k infra/cluster/base` creates: a namespace, a service account and its rights. */
+export async function rights(): Promise<{ namespace: string; objects: KubernetesObject[] }> {
+  const { namespace, resources } = kustomization.parse(loadYaml(await readFile(join(RIGHTS, "kustomization.yaml"), "utf8")));
+  const objects = (await Promise.all(resources.map((file) => objectsOf(join(RIGHTS, file))))).flat();
+  const placed = objects.map((object) =>
+    object.kind === "ServiceAccount" ? { ...object, metadata: { ...object.metadata, namespace } } : object,
+  );
+  return { namespace, objects: placed };
 }
 
 /** All objects of a YAML file. */

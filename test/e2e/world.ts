@@ -1,0 +1,106 @@
+/** All that stands around the relay in a scenario: a registry that notifies it, a cluster, and Deckhouse's stand-in in that cluster. */
+import { randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { kubernetesPort } from "../../src/sandbox/deckhouse-kubernetes.ts";
+import { startDeckhouse } from "../../src/sandbox/deckhouse.ts";
+import { resolveDigest } from "../../src/sandbox/registry-client.ts";
+import { type Cluster, SOURCE, startCluster, type Version } from "./cluster.ts";
+import { freePort, temporaryFolder } from "./parts/child.ts";
+import { type Crane, openCrane } from "./parts/crane.ts";
+import { type Registry, startRegistry } from "./parts/registry.ts";
+
+const PATH = "deckhouse/modules";
+/** Short, so that a scenario ends soon; the rules are the same. */
+const TUNING = { cooldown: "500ms", looks: ["500ms", "1s", "2s", "5s", "10s", "20s"] };
+/** https://distribution.github.io/distribution/about/configuration/#ignore as infra/registries/distribution.md advises */
+const QUIET = { mediatypes: ["application/octet-stream"], actions: ["pull"] };
+const DEPLOY_MS = 30;
+
+export interface World {
+  readonly cluster: Cluster;
+  readonly registry: Registry;
+  readonly crane: Crane;
+  /** Where the relay's edge has to listen: the registry notifies it there. */
+  readonly relayUrl: string;
+  /** For configurations, logs and queues; secrets and the cluster's certificate and token lie in it as files. */
+  readonly folder: string;
+  /** `<registry>/deckhouse/modules/<module>:main` */
+  image(module: string): string;
+  /** What that image's tag resolves to in the registry. */
+  resolve(module: string): Promise<string | null>;
+  /** Writes a relay.yaml for the cluster `dev`; a role that the process has not is left out of it. Gives its path. */
+  writeConfig(file: string, options: { queue: string; edge: boolean; consumer: boolean }): Promise<string>;
+  stop(): Promise<void>;
+}
+
+/** `quiet`: the registry leaves out the events that are no push of a manifest. */
+export async function startWorld(options: { modules: readonly string[]; version?: Version; quiet?: boolean }): Promise<World> {
+  const stops: (() => Promise<void> | void)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const each of stops.splice(0).toReversed()) await each();
+  };
+  try {
+    return await build(options, stops, stop);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function build(
+  { modules, version = "v1alpha2", quiet = false }: Parameters<typeof startWorld>[0],
+  stops: (() => Promise<void> | void)[],
+  stop: () => Promise<void>,
+): Promise<World> {
+  const [registryPort, relayPort] = [await freePort(), await freePort()];
+  const repo = `127.0.0.1:${registryPort}/${PATH}`;
+  const relayUrl = `http://127.0.0.1:${relayPort}`;
+  const secret = randomBytes(24).toString("hex");
+  const folder = await temporaryFolder("relay");
+  stops.push(() => folder.remove());
+
+  const hook = { url: `${relayUrl}/hooks/registry`, headers: { Authorization: [`Bearer ${secret}`] }, ...(quiet && { ignore: QUIET }) };
+  const registry = await startRegistry({ hooks: [hook], port: registryPort });
+  stops.push(() => registry.stop());
+  const cluster = await startCluster({ repo, modules, version });
+  stops.push(() => cluster.stop());
+
+  const { server, ca, adminToken } = cluster.kube;
+  const kube = kubernetesPort({ server, ca, token: adminToken });
+  const deckhouse = startDeckhouse({ era: "e3", kube, resolveDigest, deployMs: DEPLOY_MS, restartMs: DEPLOY_MS, log: () => undefined });
+  stops.push(async () => {
+    await deckhouse.stop();
+    kube.close();
+  });
+
+  const secrets = { "webhook.secret": secret, "ca.crt": ca, token: cluster.token };
+  for (const [name, text] of Object.entries(secrets)) await writeFile(join(folder.path, name), text, { mode: 0o600 });
+  return {
+    cluster,
+    registry,
+    crane: await openCrane(),
+    relayUrl,
+    folder: folder.path,
+    image: (module) => `${repo}/${module}:main`,
+    resolve: (module) => registry.resolve(`${PATH}/${module}`, "main"),
+    writeConfig: async (name, { queue, edge, consumer }) => {
+      const kubernetes = { server, ca: "file:ca.crt", token: "file:token" };
+      const file = join(folder.path, name);
+      const config = {
+        ...(edge && {
+          webhooks: { registry: { provider: "distribution", secret: "file:webhook.secret" } },
+          sources: [{ repo, name: SOURCE }],
+          listen: `127.0.0.1:${relayPort}`,
+          unparsed: "embedded:./data",
+        }),
+        clusters: { dev: { queue, ...(consumer && { kubernetes }) } },
+        tuning: TUNING,
+      };
+      await writeFile(file, stringify(config));
+      return file;
+    },
+    stop,
+  };
+}
