@@ -81,7 +81,7 @@ export interface RelayConfig {
 /** `file` names where it came from. `warnings` do not keep a process from starting. */
 export type LoadResult =
   | { ok: true; config: RelayConfig; file: string; warnings: Problem[] }
-  | { ok: false; problems: Problem[]; warnings: Problem[] };
+  | { ok: false; problems: Problem[]; file: string; warnings: Problem[] };
 
 /**
  * Finds and reads the configuration: `file`, else MPO_RELAY_CONFIG (inline JSON where it starts with `{`, else a path), else ./relay.yaml.
@@ -95,7 +95,7 @@ export async function loadConfig(options: { file?: string | undefined; env?: Nod
   try {
     return await readConfig(await readFile(file, "utf8"), file, { folder: dirname(file), now });
   } catch (error) {
-    return refused(error instanceof Refusal ? error : unreadable(file, error));
+    return refused(file, unreadable(error));
   }
 }
 
@@ -109,11 +109,11 @@ export async function configOrThrow(options: Parameters<typeof loadConfig>[0] = 
 
 async function readConfig(text: string, file: string, { folder, now }: { folder: string; now: Date }): Promise<LoadResult> {
   const raw = await parseText(text, file);
-  if (raw instanceof Refusal) return refused(raw);
+  if (raw instanceof Refusal) return refused(file, raw);
   const read = relaySchema(folder).safeParse(raw);
   const { problems, warnings } = rulesOf(raw, now);
   const all = [...(read.success ? [] : problemsOf(read.error)), ...problems];
-  if (!read.success || all.length > 0) return { ok: false, problems: all, warnings };
+  if (!read.success || all.length > 0) return { ok: false, problems: all, file, warnings };
   return { ok: true, config: complete(read.data), file, warnings };
 }
 
@@ -138,12 +138,17 @@ export function resolveQueue(form: QueueForm, env: NodeJS.ProcessEnv = process.e
   return read.kind === "sqs" ? { ...read, region: form.region, endpoint: form.endpoint } : read;
 }
 
-const refused = ({ message, hint }: Refusal): LoadResult => ({ ok: false, problems: [{ path: "", message, hint }], warnings: [] });
+const refused = (file: string, { message, hint }: Refusal): LoadResult => ({
+  ok: false,
+  problems: [{ path: "", message, hint }],
+  file,
+  warnings: [],
+});
 
-function unreadable(file: string, error: unknown): Refusal {
+function unreadable(error: unknown): Refusal {
   const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
   return new Refusal(
-    `cannot read the configuration ${file} (${code})`,
+    `cannot be read (${code})`,
     "name it with --config FILE or MPO_RELAY_CONFIG; `npx mpo-relay sandbox` writes one to .sandbox/relay.yaml to start from",
   );
 }

@@ -67,7 +67,7 @@ describe("the program", () => {
   it("names a configuration that is not there", async () => {
     const { exitCode, err } = await mpoRelay(["serve", "--config", join(folder, "nowhere.yaml")]);
     expect(exitCode).toBe(2);
-    expect(err).toContain("nowhere.yaml (ENOENT)");
+    expect(err).toContain("nowhere.yaml has 1 problem:\n  cannot be read (ENOENT)");
     expect(err).toContain("--config FILE");
   });
 });
@@ -95,7 +95,7 @@ describe("check", () => {
     const bad = await file("bad.yaml", "webhooks: { a: { provider: x, secert: env:S } }\nclusters: {}\n");
     const { exitCode, out, err } = await mpoRelay(["check", "--config", bad]);
     expect({ exitCode, out }).toEqual({ exitCode: 2, out: "" });
-    expect(err).toContain("the configuration has 5 problems");
+    expect(err).toContain("bad.yaml has 5 problems");
     for (const path of ["webhooks.a.provider", "webhooks.a.secert", "webhooks.a.secret", "clusters", "sources"])
       expect(err).toContain(`  ${path}: `);
   });

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type LoadResult, loadConfig, resolveQueue } from "../src/config.ts";
 import { readDuration, readRepo, readSize, readUntil } from "../src/config/forms.ts";
@@ -190,7 +191,8 @@ describe("where it comes from", () => {
     const result = await loadConfig({ file: join(folder, "nowhere.yaml"), env: {} });
     expect(result).toMatchObject({
       ok: false,
-      problems: [{ path: "", message: expect.stringMatching(/cannot read .*nowhere\.yaml \(ENOENT\)/) }],
+      file: join(folder, "nowhere.yaml"),
+      problems: [{ path: "", message: "cannot be read (ENOENT)", hint: expect.stringContaining("--config FILE") }],
     });
   });
 });
@@ -490,4 +492,44 @@ describe("forms", () => {
     ["2026", null],
     ["tomorrow", null],
   ])("until %j ends at %j", (text, expected) => expect(value(readUntil(text))).toBe(expected));
+});
+
+describe("any data at all", () => {
+  const rows = ["hooks", "env:S", "embedded:", "https://q/x", "r.example.com/m", "5s", "2026-01-01", "__proto__", "constructor"];
+  const anything = fc.oneof(fc.jsonValue({ maxDepth: 3 }), fc.constantFrom<fc.JsonValue>(...rows, true, 0, null, {}, []));
+  const full = JSON.stringify({
+    ...MINIMAL,
+    webhooks: {
+      prod: {
+        ...MINIMAL.webhooks.prod,
+        auth: "token",
+        previousSecret: "env:O",
+        previousSecretUntil: "2026-12-31",
+        host: "h.example.com",
+        sources: ["n"],
+        maxBody: 5,
+      },
+    },
+    sources: [{ ...MINIMAL.sources[0], name: "n", aliases: ["b.example.com/x"], modules: ["*"], clusters: ["dev"] }],
+    clusters: { dev: { queue: "https://q/x", kubernetes: { server: "https://s", token: "env:T" } } },
+    unparsed: "env:U",
+    tuning: { looks: ["1s"] },
+  });
+  /** Every place in the full file, as JSON.parse meets it. */
+  let places = 0;
+  JSON.parse(full, (_, value: unknown) => (places++, value));
+
+  it("in any place is taken or told, and never thrown over", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.nat(places - 1), anything, async (place, other) => {
+        let at = 0;
+        const tree: unknown = JSON.parse(full, (_, value: unknown) => (at++ === place ? other : value));
+        const text = JSON.stringify(tree);
+        if (!text.startsWith("{")) return;
+        const result = await loadConfig({ env: { MPO_RELAY_CONFIG: text }, now });
+        expect(result.ok || result.problems.length > 0).toBe(true);
+      }),
+      { numRuns: 500 },
+    );
+  });
 });

@@ -36,11 +36,11 @@ async function check({ config: file, json }: { config?: string; json?: true }, t
   const result = await loadConfig({ file, env, now: terminal.now() });
   const warnings = [...result.warnings, ...(result.ok ? await referenceWarnings(result.config, env) : [])];
   if (json) {
-    const told = result.ok ? { ok: true, file: result.file, problems: [] } : { ok: false, file: null, problems: result.problems };
-    terminal.out(JSON.stringify({ ...told, warnings }));
+    const { ok, file: from } = result;
+    terminal.out(JSON.stringify({ ok, file: from, problems: result.ok ? [] : result.problems, warnings }));
   }
   if (!json) for (const warning of warnings) terminal.err(`warning: ${lineOf(warning)}`);
-  if (!result.ok) throw json ? new Failure(2) : new Failure(2, ...problemLines(result.problems));
+  if (!result.ok) throw json ? new Failure(2) : new Failure(2, ...problemLines(result));
   if (!json) terminal.out(summary(result.config, result.file));
 }
 

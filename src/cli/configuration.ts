@@ -10,13 +10,16 @@ export const configOption = () =>
 /** The configuration, or a Failure with exit code 2 that names every problem. Warnings go to stderr. */
 export async function configured(file: string | undefined, terminal: Terminal): Promise<RelayConfig> {
   const result = await loadConfig({ file, env: terminal.env, now: terminal.now() });
-  if (!result.ok) throw new Failure(2, ...problemLines(result.problems));
+  if (!result.ok) throw new Failure(2, ...problemLines(result));
   for (const warning of result.warnings) terminal.err(`warning: ${lineOf(warning)}`);
   return result.config;
 }
 
-export function problemLines(problems: readonly Problem[]): string[] {
-  return [`the configuration has ${counted(problems.length, "problem")}:`, ...problems.map((problem) => `  ${lineOf(problem)}`)];
+export function problemLines({ file, problems }: { file: string; problems: readonly Problem[] }): string[] {
+  return [
+    `the configuration ${shortPath(file)} has ${counted(problems.length, "problem")}:`,
+    ...problems.map((problem) => `  ${lineOf(problem)}`),
+  ];
 }
 
 /** `path: message` and the hint beneath it. */

@@ -132,5 +132,6 @@ export function describe(place: string, letter: DeadLetter): DescribedLetter {
     read.kind === "request"
       ? read.request
       : { module: null, tag: null, image: null, key: null, webhook: storedDelivery(letter.body)?.webhook ?? null };
-  return { ...letter, id: `${place}/${letter.id}`, place, module, tag, image, key, webhook };
+  const { id, body, code, text, attempts, firstAt, lastAt } = letter;
+  return { id: `${place}/${id}`, place, code, text, attempts, firstAt, lastAt, module, tag, image, key, webhook, body };
 }
