@@ -44,7 +44,8 @@ const YEAR_10000 = 253_402_300_800_000;
  * Null where there is none: absent, "", 0, Go's zero time, or not an instant at all; a push counts without its time.
  */
 export function instantOf(time: string | number = ""): string | null {
-  const millis = typeof time === "number" ? Math.floor(Number((time * 1000).toFixed(3))) : millisOf(time);
+  // a fraction of seconds is not exact in binary: x.702 can come as x.70199999, in no year before 10000 by as much as 0.05 ms
+  const millis = typeof time === "number" ? Math.floor(Number((time * 1000).toFixed(1))) : millisOf(time);
   return millis > 0 && millis < YEAR_10000 ? new Date(millis).toISOString() : null;
 }
 
