@@ -75,9 +75,20 @@ waiting for pushes; Ctrl-C ends everything
 `;
 }
 
+/** What a person pushes by mistake, in plain words; other outcomes stand as they are. */
+const PHRASES: Readonly<Record<string, string>> = {
+  NOT_OVERRIDDEN: "skipped: no ModulePullOverride has this name",
+  TAG_DIFFERS: "skipped: the override follows another tag",
+  OTHER_REPOSITORY: "skipped: not below the module source's repository",
+  NOISE_TAG: "skipped: a tag of build tools",
+  UNKNOWN_HOST: "skipped: another host than the module source's",
+  JOINED: "covered by a newer push's nudge",
+  SUPERSEDED: "a newer push or another tag took over",
+};
+
 function pushLine({ outcome, image, digest, why, receivedMs, queuedMs, nudgedMs, pickedUpMs }: PushNews): string {
   const what = `${clock()}  ${image}${digest === null ? "" : ` ${digest.slice(0, 19)}`}`;
-  if (outcome !== "PICKED_UP") return `${what}  ${outcome}${why === undefined ? "" : `: ${oneLine(why)}`}`;
+  if (outcome !== "PICKED_UP") return `${what}  ${PHRASES[outcome] ?? outcome}${why === undefined ? "" : `: ${oneLine(why)}`}`;
   return `${what}  picked up after ${pickedUpMs} ms (received ${receivedMs}, queued ${queuedMs}, nudged ${nudgedMs})`;
 }
 

@@ -47,12 +47,16 @@ async function sandbox(options: { once?: true; json?: true }): Promise<void> {
   }
 }
 
-/** null once the push is picked up. */
-async function firstPush(sandbox: Sandbox, watch: Watcher): Promise<null> {
+/** null once the push is picked up. Rejects with the reason where that takes longer. */
+export async function firstPush(sandbox: Pick<Sandbox, "push" | "status">, watch: Watcher, patienceMs = PATIENCE_MS): Promise<null> {
   const late = new Promise<never>((_, reject) => {
     setTimeout(() => {
-      reject(new Error(`the first push was not picked up within 30 s; ${watch.last()}; the override's status: ${sandbox.status()}`));
-    }, PATIENCE_MS).unref();
+      reject(
+        new Error(
+          `the first push was not picked up within ${patienceMs / 1000} s; ${watch.last()}; the override's status: ${sandbox.status()}`,
+        ),
+      );
+    }, patienceMs).unref();
   });
   await Promise.race([sandbox.push().then((digest) => watch.pickedUp(digest)), late]);
   return null;
@@ -77,7 +81,7 @@ interface Watcher {
 }
 
 /** Hands all news on, and knows which digests were picked up. */
-function watcher(next: (news: News) => void): Watcher {
+export function watcher(next: (news: News) => void): Watcher {
   const digests = new Set<string | null>();
   let last = "no delivery came";
   let wake: () => void = () => undefined;

@@ -74,6 +74,7 @@ export function kubernetesPort({ server, ca, token }: { server: string; ca: stri
       ...(patch === null ? {} : { "content-type": "application/merge-patch+json" }),
     };
     const sent = request(new URL(GROUP + path, server), { method, headers, agent, signal });
+    sent.on("error", () => undefined); // told by `once` below, or by the response; after an abort it comes when nobody waits any more
     sent.end(patch === null ? undefined : JSON.stringify(patch));
     const [response] = await once(sent, "response", { signal });
     return response;

@@ -29,7 +29,7 @@ export interface ModuleSource {
   readonly modules: readonly SourceModule[];
 }
 /** An entry of a ModuleSource's status.modules; what else it holds is kept. */
-export interface SourceModule {
+interface SourceModule {
   readonly name: string;
   readonly overridden?: boolean | undefined;
   readonly [field: string]: unknown;

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { KubeConflict, type KubePort, type ModuleSource, type PullOverride, type PullStatus } from "./deckhouse-port.ts";
 import { WorkQueue } from "./work-queue.ts";
 
-export type Era = "e3";
+type Era = "e3";
 
 export interface DeckhouseOptions {
   readonly era: Era;

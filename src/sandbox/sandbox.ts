@@ -18,7 +18,7 @@ import { startRegistry } from "./registry.ts";
 import { type AlarmNews, type PushNews, timeline } from "./timeline.ts";
 
 /** Another port than the usual one, which was taken. */
-export interface MovedNews {
+interface MovedNews {
   readonly event: "moved";
   readonly what: "registry" | "relay";
   readonly wanted: number;
