@@ -1,0 +1,325 @@
+/** The built bundles, as AWS runs them: alone in a folder without node_modules, in a process of their own. `npm test` builds dist/ first. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type FauxqsServer, startFauxqs } from "fauxqs";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import * as z from "zod";
+import { encode } from "../src/event.ts";
+import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
+import { deliveriesOf } from "./contracts/deliveries.ts";
+import { requestOf } from "./support/relay.ts";
+
+const root = join(import.meta.dirname, "..");
+const SECRET = "a-secret-that-no-log-may-hold";
+const START_MS = 60_000;
+
+let folder = "";
+let sqs: FauxqsServer;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "mpo-relay-bundles-"));
+  await cp(join(root, "dist/lambda"), folder, { recursive: true });
+  sqs = await startFauxqs({ port: 0, logger: false });
+});
+afterAll(async () => {
+  await sqs.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+let queues = 0;
+function createQueue() {
+  const name = `dev-${queues++}`;
+  const letters = sqs.createQueue(`${name}-dead`);
+  const { queueUrl } = sqs.createQueue(name, {
+    attributes: { RedrivePolicy: JSON.stringify({ deadLetterTargetArn: letters.queueArn, maxReceiveCount: 10 }) },
+  });
+  const bodies = (of: string) => {
+    const { ready, delayed } = sqs.inspectQueue(of)?.messages ?? expect.fail(`no queue ${of}`);
+    return [...ready, ...delayed].map(({ body }) => z.record(z.string(), z.unknown()).parse(JSON.parse(body)));
+  };
+  return { url: queueUrl, records: () => bodies(name), letters: () => sqs.inspectQueue(`${name}-dead`)?.messages.ready ?? [] };
+}
+
+const RUNNER = `
+  const { handler } = await import(process.argv[1]);
+  process.on("message", async (event) => process.send({ result: await handler(event, { getRemainingTimeInMillis: () => 60_000 }) }));
+  process.send({ result: "ready" });
+`;
+const running: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const stop of running.splice(0)) await stop();
+});
+
+/** A function with its init done. Rejects with what it wrote when the init fails. */
+async function start(name: "edge" | "consumer", config: unknown, env: Readonly<Record<string, string>>) {
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", RUNNER, join(folder, `${name}.mjs`)], {
+    cwd: folder,
+    env: {
+      AWS_ACCESS_KEY_ID: "test",
+      AWS_SECRET_ACCESS_KEY: "test",
+      AWS_REGION: "us-east-1",
+      MPO_RELAY_CONFIG: JSON.stringify(config),
+      ...env,
+    },
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+  });
+  let written = "";
+  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk: Buffer) => (written += chunk.toString()));
+  const exited = once(child, "close");
+  running.push(async () => {
+    child.kill();
+    await exited;
+  });
+  const answer = async (): Promise<unknown> => {
+    const end = exited.then(() => Promise.reject(new Error(written.slice(-2000))));
+    const [message] = await Promise.race([once(child, "message"), end]);
+    return z.object({ result: z.unknown() }).parse(message).result;
+  };
+  await answer();
+  return {
+    output: () => written,
+    invoke: (event: unknown) => {
+      const result = answer();
+      child.send(Object(event));
+      return result;
+    },
+  };
+}
+
+describe("edge.mjs", () => {
+  const delivery = deliveriesOf("distribution").find(({ name }) => name === "push-by-named-user-2.8.2") ?? expect.fail("no such fixture");
+  const [push = expect.fail("the fixture is no push")] = delivery.events;
+  const repo = `${push.host}/${push.repository.split("/").slice(0, -1).join("/")}`;
+
+  /** https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads */
+  function event(body: Buffer, { secret = SECRET, base64 = false, path = "/hooks/registry", method = "POST" } = {}) {
+    return {
+      version: "2.0",
+      rawPath: path,
+      rawQueryString: "",
+      headers: { ...delivery.headers, authorization: `Bearer ${secret}`, host: "relay.lambda-url.eu-west-1.on.aws" },
+      requestContext: { domainName: "relay.lambda-url.eu-west-1.on.aws", http: { method, path, protocol: "HTTP/1.1" } },
+      ...(method === "POST" && { body: body.toString(base64 ? "base64" : "utf8") }),
+      isBase64Encoded: base64,
+    };
+  }
+  const answer = z.object({ statusCode: z.number(), body: z.string() });
+  const endpoint = () => `http://127.0.0.1:${sqs.port}`;
+
+  async function startEdge() {
+    const [queue, unparsed] = [createQueue(), createQueue()];
+    const config = {
+      webhooks: { registry: { provider: "distribution", secret: "env:WEBHOOK_SECRET" } },
+      sources: [{ repo }],
+      clusters: { dev: { queue: "env:MPO_RELAY_QUEUE", endpoint: endpoint() } },
+      limits: { body: 4096 },
+      unparsed: "env:MPO_RELAY_UNPARSED",
+    };
+    const variables = {
+      WEBHOOK_SECRET: SECRET,
+      MPO_RELAY_QUEUE: queue.url,
+      MPO_RELAY_UNPARSED: unparsed.url,
+      AWS_ENDPOINT_URL_SQS: endpoint(),
+    };
+    const edge = await start("edge", config, variables);
+    return { queue, unparsed, output: edge.output, invoke: async (given: unknown) => answer.parse(await edge.invoke(given)) };
+  }
+
+  test(
+    "stores a delivery, base64 or not, under one key, and answers every other call as it must",
+    async () => {
+      const { queue, unparsed, output, invoke } = await startEdge();
+      const plain = await invoke(event(delivery.body));
+      const encoded = await invoke(event(delivery.body, { base64: true }));
+      expect([plain.statusCode, encoded.statusCode]).toEqual([202, 202]);
+      const { key } = z.object({ key: z.string() }).parse(JSON.parse(plain.body));
+      expect(JSON.parse(encoded.body)).toEqual({ decision: "queued", reason: null, key });
+      const record = { kind: "renew", cluster: "dev", module: push.repository.split("/").at(-1), tag: push.tag, digest: push.digest, key };
+      expect(queue.records()).toEqual([expect.objectContaining(record), expect.objectContaining(record)]);
+
+      const large = Buffer.alloc(4097, "x");
+      expect(await invoke(event(large))).toMatchObject({ statusCode: 413 });
+      expect(await invoke(event(large, { base64: true }))).toMatchObject({ statusCode: 413 });
+      for (const secret of ["", "another-secret", SECRET.slice(0, -1)]) {
+        expect(await invoke(event(delivery.body, { secret }))).toMatchObject({ statusCode: 401, body: "" });
+      }
+      expect(await invoke(event(delivery.body, { path: "/hooks/other" }))).toMatchObject({ statusCode: 404, body: "" });
+      expect(await invoke(event(delivery.body, { method: "GET" }))).toMatchObject({ statusCode: 405 });
+      expect(await invoke(event(delivery.body, { method: "GET", path: "/readyz" }))).toMatchObject({ statusCode: 200 });
+      expect(queue.records()).toHaveLength(2);
+
+      expect(await invoke(event(Buffer.from("no JSON")))).toMatchObject({ statusCode: 202 });
+      expect(unparsed.records()).toEqual([expect.objectContaining({ kind: "delivery", webhook: "registry" })]);
+      expect(output()).toContain(`"outcome":"UNPARSED"`);
+      expect(output()).not.toContain(SECRET);
+    },
+    START_MS,
+  );
+
+  test("asks the sender to try again while SQS cannot be reached", async () => {
+    const queue = `http://127.0.0.1:${await closedPort()}/queue`;
+    const config = {
+      webhooks: { registry: { provider: "distribution", secret: "env:WEBHOOK_SECRET" } },
+      sources: [{ repo }],
+      clusters: { dev: { queue } },
+      unparsed: queue,
+    };
+    const edge = await start("edge", config, { WEBHOOK_SECRET: SECRET });
+    expect(await edge.invoke(event(delivery.body))).toMatchObject({ statusCode: 503, headers: { "retry-after": "5" } });
+    expect(edge.output()).not.toContain(SECRET);
+  });
+
+  test.each([
+    ["a wrong configuration", { clusters: {} }, "there is no cluster"],
+    ["an embedded queue", { clusters: { dev: { queue: "embedded:" } } }, "an embedded queue needs a disk that lasts"],
+    ["a queue's variable that is not set", { clusters: { dev: { queue: "env:NOT_SET" } } }, "variable NOT_SET is not set"],
+  ])("does not start with %s, and says why", async (_what, config, text) => {
+    await expect(start("edge", config, {})).rejects.toThrow(text);
+  });
+});
+
+describe("consumer.mjs", () => {
+  let api: KubernetesApi;
+  beforeEach(async () => {
+    api = await startKubernetesApi({ token: SECRET });
+    api.store.create("modulepulloverrides", { metadata: { name: "echo" }, spec: { imageTag: "main" } });
+  });
+  afterEach(() => api.close());
+
+  const now = () => new Date().toISOString();
+  const renewal = () => encode(requestOf({ receivedAt: now(), pushedAt: now() }));
+  /** https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event */
+  const event = (...bodies: string[]) => ({
+    Records: bodies.map((body, index) => ({
+      messageId: `id-${index}`,
+      receiptHandle: `receipt-${index}`,
+      body,
+      attributes: { ApproximateReceiveCount: "1", SentTimestamp: String(Date.now()) },
+      eventSource: "aws:sqs",
+    })),
+  });
+
+  async function startConsumer(env: Readonly<Record<string, string>> = {}) {
+    const queue = createQueue();
+    const kubernetes = { server: api.url, ca: "env:CLUSTER_CA", token: "env:CLUSTER_TOKEN" };
+    const endpoint = `http://127.0.0.1:${sqs.port}`;
+    const config = { clusters: { dev: { queue: "env:MPO_RELAY_QUEUE", endpoint, kubernetes } } };
+    const variables = { MPO_RELAY_CLUSTER: "dev", MPO_RELAY_QUEUE: queue.url, CLUSTER_CA: api.ca, CLUSTER_TOKEN: SECRET, ...env };
+    return { queue, ...(await start("consumer", config, variables)) };
+  }
+  const annotations = () => api.store.get("modulepulloverrides", "echo")?.metadata.annotations ?? {};
+
+  test(
+    "nudges the override, and leaves the look for later in the queue",
+    async () => {
+      const { queue, invoke, output } = await startConsumer();
+      expect(await invoke(event(renewal(), "no JSON"))).toEqual({ batchItemFailures: [] });
+      expect(annotations()).toMatchObject({ renew: requestOf().key });
+      expect(queue.records()).toEqual([expect.objectContaining({ kind: "confirm", module: "echo", key: requestOf().key })]);
+      expect(queue.letters().map(({ body }) => body)).toEqual(["no JSON"]);
+      expect(output()).not.toContain(SECRET);
+    },
+    START_MS,
+  );
+
+  test.each<[string, () => Promise<Record<string, string>>]>([
+    ["the API server is down", () => api.stop().then(() => ({}))],
+    ["its credential cannot be read", async () => ({ CLUSTER_TOKEN: "" })],
+  ])("defers by a copy while %s", async (_what, prepare) => {
+    const { queue, invoke, output } = await startConsumer(await prepare());
+    expect(await invoke(event(renewal()))).toEqual({ batchItemFailures: [] });
+    expect(queue.records()).toEqual([expect.objectContaining({ kind: "renew", attempt: 1 })]);
+    expect(output()).toMatch(/"alarm":"CLUSTER_(?:UNREACHABLE|UNAUTHORIZED)"/);
+    expect(output()).not.toContain(SECRET);
+  });
+
+  test("gives back exactly what could not be settled", async () => {
+    const skipped = encode(requestOf({ module: "nobody-overrides-it" }));
+    const { invoke } = await startConsumer({ MPO_RELAY_QUEUE: `http://127.0.0.1:${sqs.port}/000000000000/gone` });
+    expect(await invoke(event(skipped, renewal()))).toEqual({ batchItemFailures: [{ itemIdentifier: "id-1" }] });
+  });
+
+  test("does not start for a cluster that the configuration has not", async () => {
+    await expect(startConsumer({ MPO_RELAY_CLUSTER: "prod" })).rejects.toThrow('no cluster "prod" in the configuration; known: dev');
+  });
+});
+
+async function closedPort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  return typeof address === "object" && address ? address.port : expect.fail("no port");
+}
+
+describe("what is loaded", () => {
+  const output = z.object({
+    bytes: z.number(),
+    entryPoint: z.string().optional(),
+    imports: z.array(z.object({ path: z.string(), kind: z.string(), external: z.boolean().default(false) })),
+    inputs: z.record(z.string(), z.unknown()),
+  });
+  const metafile = z.object({ cli: z.record(z.string(), output), lambda: z.record(z.string(), output) });
+  type Outputs = z.output<typeof metafile>["cli"];
+  const meta = async () => metafile.parse(JSON.parse(await readFile(join(root, "dist/meta.json"), "utf8")));
+
+  /** The files that are read when `entries` are: themselves and what they import statically. */
+  function closure(outputs: Outputs, entries: readonly string[]) {
+    const files = new Set(entries);
+    for (const file of files) {
+      for (const { path, kind, external } of outputs[file]?.imports ?? expect.fail(`no ${file}`))
+        if (kind === "import-statement" && !external) files.add(path);
+    }
+    const all = [...files].map((file) => outputs[file] ?? expect.fail(`no ${file}`));
+    const packages = all.flatMap(({ imports }) =>
+      imports.filter(({ external, kind }) => external && kind === "import-statement").map(({ path }) => path),
+    );
+    return {
+      bytes: all.reduce((sum, { bytes }) => sum + bytes, 0),
+      inputs: all.flatMap(({ inputs }) => Object.keys(inputs)),
+      packages: [...new Set(packages)].filter((path) => !path.startsWith("node:")),
+    };
+  }
+  /** What an entry loads at import: its static part, and the SQS adapter, which it opens before it exports its handler. */
+  function atImport(outputs: Outputs, name: string) {
+    const adapter = Object.keys(outputs).find(
+      (file) => file.startsWith(`dist/lambda/${name}/`) && outputs[file]?.entryPoint === "src/queue/sqs.ts",
+    );
+    return closure(outputs, [`dist/lambda/${name}.mjs`, adapter ?? expect.fail("no chunk of the SQS adapter")]);
+  }
+
+  test.each(["edge", "consumer"])("%s.mjs: at most 500 KiB at import, and nothing that only the Node processes need", async (name) => {
+    const { bytes, inputs, packages } = atImport((await meta()).lambda, name);
+    expect(bytes).toBeLessThanOrEqual(500 * 1024);
+    expect(inputs).toContain("src/queues.ts");
+    expect(inputs.filter((file) => /node_modules\/(?:@kubernetes|yaml|libsql|commander|@hono|pino-pretty)\//.test(file))).toEqual([]);
+    expect(inputs).not.toContain("src/relay.ts");
+    expect(packages).toEqual([]);
+  });
+
+  test("no chunk of a function, loaded or not, holds a YAML parser, SQLite, a command line or a Node server", async () => {
+    const inputs = Object.values((await meta()).lambda).flatMap((each) => Object.keys(each.inputs));
+    expect(inputs.filter((file) => /node_modules\/(?:yaml|libsql|commander|@hono\/node-server|pino-pretty)\//.test(file))).toEqual([]);
+  });
+
+  test("the Kubernetes client is a chunk of its own, in the consumer alone, loaded when a record first needs it", async () => {
+    const { lambda } = await meta();
+    const holders = Object.entries(lambda).filter(([, { inputs }]) =>
+      Object.keys(inputs).some((file) => file.includes("@kubernetes/client-node/")),
+    );
+    expect(holders.map(([, { entryPoint }]) => entryPoint)).toEqual(["src/cluster/client-node.ts"]);
+    expect(holders.map(([file]) => file)).toEqual([expect.stringMatching(/^dist\/lambda\/consumer\//)]);
+  });
+
+  test("cli.js is a program, and loads adapters only for the commands that use them", async () => {
+    expect(await readFile(join(root, "dist/cli.js"), "utf8")).toMatch(/^#!\/usr\/bin\/env node\n/);
+    const { packages } = closure((await meta()).cli, ["dist/cli.js"]);
+    const heavy = ["@aws-sdk/client-sqs", "@hono/node-server", "@kubernetes/client-node", "libsql", "pino-pretty", "selfsigned", "yaml"];
+    expect(packages).toContain("commander");
+    expect(packages.filter((name) => heavy.includes(name))).toEqual([]);
+  });
+});
