@@ -45,7 +45,7 @@ async function check({ config: file, json }: { config?: string; json?: true }, t
 }
 
 /** What the process that needs a reference would stumble over. Never a value. */
-export async function referenceWarnings(config: RelayConfig, env: NodeJS.ProcessEnv): Promise<Problem[]> {
+async function referenceWarnings(config: RelayConfig, env: NodeJS.ProcessEnv): Promise<Problem[]> {
   const readSecret = createSecretReader({ env });
   const warnings: Problem[] = [];
   for (const { path, ref, isSecret } of references(config)) {

@@ -7,7 +7,7 @@ import { storedDelivery } from "../unparsed.ts";
 import { Failure, messageOf, type Terminal } from "./terminal.ts";
 
 /** The place of deliveries that could not be read; no cluster may have this name. */
-export const UNPARSED = "unparsed";
+const UNPARSED = "unparsed";
 
 /** Opens queues one by one and when they are needed: one that does not answer hides none of the others. */
 export interface Desk {
