@@ -28,7 +28,7 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   const lastStep = context.tuning.looksMs.length - 1;
   const verdict = verdictOf(status.message);
   if (verdict === "ok" && isPickedUp(request, status, look, lastStep)) return pickedUp(request, status, look, context.now());
-  if (verdict === "refused" && look.step >= 1) {
+  if (verdict === "refused" && look.step >= 1 && !isOfAnotherPush(status, look, lastStep)) {
     return { kind: "done", code: "REFUSED", detail: { message: status.message.slice(0, 500), advice: adviceOn(status.message) } };
   }
   if (verdict === "error" && request.retries < RENUDGE_SECONDS.length && isNewError(status, look)) return renudge(request, status, context);
@@ -44,6 +44,14 @@ function isPickedUp(request: RenewRequest, status: OverrideStatus, look: Look, l
     return !provesNothing || look.step >= lastStep - 1;
   }
   return !knowsDigest(request) && status.imageDigest !== look.digest;
+}
+
+/**
+ * Deckhouse found the image before this push's invalid and has not written since: until it must have looked at this one, that says nothing.
+ * Every other refusal is of the module, whatever is pushed.
+ */
+function isOfAnotherPush({ message, updatedAt }: OverrideStatus, look: Look, lastStep: number): boolean {
+  return /^validation/i.test(message) && message === look.message && updatedAt === look.updatedAt && look.step < lastStep - 1;
 }
 
 const knowsDigest = (request: RenewRequest) => request.digest !== null && !request.index;
