@@ -30,6 +30,8 @@ export class Audit {
   readonly pushes: Push[] = [];
   readonly #findings: Finding[] = [];
   readonly #outcomes: Record<string, number> = {};
+  /** Module → when REFUSED was told last. */
+  readonly #refusals = new Map<string, number>();
   readonly #retags = new Map<string, number>();
   readonly #world: World;
   readonly #parts: Parts;
@@ -71,6 +73,7 @@ export class Audit {
     const { event, outcome, kind, module, key, nudge, why } = line;
     if (event === "record")
       this.#world.tell(`${String(kind)} ${String(module)} ${key?.slice(0, 6)}.${String(nudge)}: ${outcome} ${String(why ?? "")}`);
+    if (outcome === "REFUSED") this.#refusals.set(String(module), this.#world.timeline.now);
     if (outcome === "PICKED_UP") this.#checkPickedUp(line);
   }
 
@@ -113,7 +116,8 @@ export class Audit {
     const last = this.pushes.findLast((push) => push.module === module && push.tag === imageTag);
     if (!last || last.at < (this.#retags.get(module) ?? 0)) return;
     if (deckhouse.disabledUntil.has(module)) return;
-    if (last.content === BAD && status.message.startsWith("Validation error")) return; // the override itself says so
+    const isSaid = status.message.startsWith("Validation error") || (this.#refusals.get(module) ?? 0) > last.at;
+    if (last.content === BAD && isSaid) return; // there is nothing to run, and the override or an outcome says so
     if (letters.some(({ key }) => last.keys.has(key))) return;
     if (letters.length > 0) figures.namedLoosely += 1;
     else

@@ -36,6 +36,12 @@ export class QueueModel {
     this.#profile = profile;
   }
 
+  get hasVisible(): boolean {
+    const { now } = this.#world.timeline;
+    for (const { visibleAt } of this.#records.values()) if (visibleAt <= now) return true;
+    return false;
+  }
+
   get size(): number {
     return this.#records.size;
   }
@@ -83,12 +89,10 @@ export class QueueModel {
   portFor(process: Process): QueuePort {
     const each = async <T>(items: readonly T[], effect: (item: T) => void) => {
       await process.step();
-      for (const item of items) {
-        this.#mayRefuse(process);
-        effect(item);
-      }
+      const done = process.unlucky(this.#world.faults.queueDown) ? this.#world.random.whole(0, items.length) : Infinity;
+      items.slice(0, done).forEach(effect);
       await process.step();
-      this.#mayRefuse(process);
+      if (done < Infinity) throw new RelayError("QUEUE_UNAVAILABLE", "the queue is gone for a moment");
     };
     const remove = (records: readonly QueueRecord[]) => each(records, (record) => this.remove(record, process));
     return {
@@ -109,9 +113,5 @@ export class QueueModel {
     const stored = { ...letter, id: String(++this.#count) };
     this.letters.set(stored.id, stored);
     this.buried(stored);
-  }
-
-  #mayRefuse(process: Process): void {
-    if (process.unlucky(this.#world.faults.queueDown)) throw new RelayError("QUEUE_UNAVAILABLE", "the queue is gone for a moment");
   }
 }

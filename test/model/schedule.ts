@@ -53,7 +53,9 @@ export async function play(seed: number, options: { trace?: boolean; mistake?: M
   const senders = new Senders(world, queue);
 
   cluster.changed = (module, triggers) => deckhouse.changed(module, triggers);
-  queue.visible = () => random.shuffle(consumers).forEach((consumer) => consumer.wake());
+  queue.visible = () => {
+    if (queue.hasVisible) random.shuffle(consumers).forEach((consumer) => consumer.wake());
+  };
   let redrives = 0;
   queue.buried = (letter) => {
     if (redrives < MAX_REDRIVES && random.chance(0.3)) redrives += 1;
@@ -88,7 +90,7 @@ function faultsOf(random: Random): Faults {
     downloadError: random.pick([0, 0, 0.1, 0.4]),
     deployError: chance(0.03),
     outages: calm || random.chance(0.7) ? [] : [window(600)],
-    forbidden: calm || random.chance(0.85) ? [] : [window(random.chance(0.9) ? 3_000 : 200_000)],
+    forbidden: calm || random.chance(0.85) ? [] : [window(random.chance(0.9) ? 3_000 : 100_000)],
     skewMs: calm ? 0 : 750,
   };
 }
@@ -104,7 +106,7 @@ interface Stage {
 /** What happens to one module: pushes in bursts and at leisure, and now and then it is disabled or follows another tag. */
 function planModule(module: string, { random, timeline, tell }: World, { cluster, deckhouse, registry, senders, audit }: Stage): void {
   const kind: Kind = random.pick(KINDS);
-  const isIndex = random.chance(0.2);
+  const isIndex = random.chance(kind === "full" ? 0.2 : 0.05);
   const webhooks = random.chance(0.1) ? 2 : 1;
   const tags = random.chance(0.1) ? (["main", "next"] as const) : (["main"] as const);
   for (const tag of tags) registry.move(module, tag, "A");

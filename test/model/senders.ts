@@ -1,5 +1,6 @@
 /** Registries of four kinds that tell of a push: real bodies, through the real `receive`, again until they hear a 2xx, and some again after it. */
 import type { RelayConfig, WebhookConfig } from "../../src/config.ts";
+import { decode } from "../../src/event.ts";
 import { httpStatus } from "../../src/outcome.ts";
 import { type Delivery, receive } from "../../src/receive.ts";
 import { CLUSTER, TUNING } from "./consumer.ts";
@@ -87,22 +88,32 @@ export class Senders {
   async #receive(push: Push, webhook: string, edge: Process): Promise<boolean> {
     await edge.step();
     const port = this.#queue.portFor(edge);
-    const { outcome, understood } = await receive(deliveryOf(push, webhook), {
+    const { outcome } = await receive(deliveryOf(push, webhook), {
       config: CONFIG,
       readSecret: async () => "",
       store: async (records) => {
-        for (const batch of records.values()) await port.send(batch);
+        for (const batch of records.values()) {
+          for (const { body } of batch) push.keys.add(keyOf(body));
+          await port.send(batch);
+        }
       },
       storeUnparsed: () => Promise.reject(new Error(`not readable: ${webhook}`)),
       observer: { outcome: () => undefined, alarm: () => undefined },
       now: edge.now,
     });
-    for (const { key } of understood?.requests ?? []) push.keys.add(key);
-    this.#world.tell(`edge: push ${push.number} by ${webhook}: ${[...push.keys].map((key) => key.slice(0, 6)).join(" ")} ${outcome.kind}`);
+    this.#world.tell(
+      `edge: push ${push.number} by ${webhook} (${[...push.keys].map((key) => key.slice(0, 6)).join(" ")}): ${outcome.kind}`,
+    );
     if (httpStatus(outcome) >= 300) return false;
     await edge.step();
     return !edge.unlucky(this.#world.faults.lostReply);
   }
+}
+
+function keyOf(body: string): string {
+  const read = decode(body);
+  if (read.kind !== "request") throw new Error("the edge stored what no consumer reads");
+  return read.request.key;
 }
 
 function deliveryOf(push: Push, webhook: string): Delivery {
