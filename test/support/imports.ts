@@ -1,0 +1,107 @@
+/** The import arrows of the program, and which of them are wrong. Knows files only as a map from path to text, so that a test can plant faults. */
+import { posix } from "node:path";
+
+export type Sources = ReadonlyMap<string, string>;
+export interface Import {
+  readonly from: string;
+  /** A file of the program, or a package's name (`node:` ones too). */
+  readonly to: string;
+  /** Types only: nothing is loaded. */
+  readonly isType: boolean;
+}
+
+/** From the words that all share up to the processes. A file imports from its own layer and from lower ones. */
+const LAYERS: readonly (readonly [string, RegExp])[] = [
+  ["words", /^src\/(?:event|outcome)\.ts$/],
+  ["ports", /^src\/(?:queue\/queue|cluster\/overrides)\.ts$/],
+  [
+    "rules",
+    /^src\/(?:(?:auth|body|circuit|config|limiter|match|nudge|observe|pace|secrets|settle|status|unparsed)\.ts$|(?:config|providers)\/)/,
+  ],
+  ["use cases", /^src\/(?:receive|redrive|renew|confirm)\.ts$/],
+  ["drivers", /^src\/(?:app|consume|worker)\.ts$/],
+  ["adapters", /^src\/(?:queue|cluster)\//],
+  ["wiring", /^src\/(?:consumer|lambda|process|queues|relay)\.ts$/],
+  ["processes", /^(?:functions|src\/cli|src\/sandbox)\//],
+];
+/** Layers that do not import from all lower ones. Adapters know ports and configuration, and nothing of what is done with them; nor do others know adapters. */
+const APART: Readonly<Record<string, readonly string[]>> = {
+  adapters: ["use cases", "drivers"],
+};
+
+/** Each of these packages is imported where it says and nowhere else. */
+const ADAPTED: Readonly<Record<string, RegExp>> = {
+  "@aws-sdk/client-sqs": /^src\/queue\/sqs\.ts$/,
+  libsql: /^src\/queue\/embedded\.ts$/,
+  "@kubernetes/client-node": /^src\/cluster\/client-node\.ts$/,
+  "@hono/node-server": /^src\/(?:relay|queue\/hub)\.ts$/,
+  hono: /^(?:src\/(?:app|queue\/hub)\.ts|src\/queue\/hub\/.*|functions\/edge\.ts)$/,
+  yaml: /^src\/(?:config\/text|sandbox\/folder)\.ts$/, // read there, written there
+  pino: /^src\/observe\.ts$/,
+  "pino-pretty": /^src\/observe\.ts$/,
+  commander: /^src\/cli\//,
+  selfsigned: /^src\/sandbox\/kubernetes\/certificates\.ts$/,
+};
+
+/** Types load nothing, so a folder may use them that has one file to load the package. */
+const TYPES: Readonly<Record<string, RegExp>> = { "@kubernetes/client-node": /^src\/cluster\// };
+
+const STATEMENT = /^(?:import|export)\s+(type\s)?[^"';]*?from\s*"([^"]+)"|^import\s*"([^"]+)"|\bimport\("([^"]+)"\)/gm;
+
+export function importsOf(path: string, text: string): Import[] {
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+  return [...code.matchAll(STATEMENT)].map(([, type, from, bare, lazy]) => {
+    const given = from ?? bare ?? lazy ?? "";
+    const to = given.startsWith(".") ? posix.join(posix.dirname(path), given) : packageOf(given);
+    return { from: path, to, isType: type !== undefined };
+  });
+}
+
+const packageOf = (given: string) =>
+  given
+    .split("/")
+    .slice(0, given.startsWith("@") ? 2 : 1)
+    .join("/");
+const layerOf = (path: string) => LAYERS.findIndex(([, files]) => files.test(path));
+const nameOf = (layer: number) => LAYERS[layer]?.[0] ?? "no layer";
+
+/** One line for each wrong arrow. */
+export function wrongArrows(sources: Sources): string[] {
+  const imports = [...sources].flatMap(([path, text]) => importsOf(path, text));
+  return [
+    ...[...sources.keys()].filter((path) => layerOf(path) < 0).map((path) => `${path} is in no layer`),
+    ...imports.flatMap(wrong),
+    ...cycles(imports),
+  ];
+}
+
+function wrong({ from, to, isType }: Import): string[] {
+  const place = isType ? (TYPES[to] ?? ADAPTED[to]) : ADAPTED[to];
+  if (place && !place.test(from)) return [`${from} imports ${to}: that is for ${place.source}`];
+  if (/^src\/providers\//.test(from) && !/^(?:src\/providers\/.*|src\/event\.ts|zod)$/.test(to))
+    return [`${from} imports ${to}: a provider is data and one pure function`];
+  if (!to.startsWith("src/") && !to.startsWith("functions/"))
+    return to.startsWith("..") ? [`${from} imports ${to}, outside the project`] : [];
+  const [above, below] = [layerOf(from), layerOf(to)];
+  if (above < below) return [`${from} (${nameOf(above)}) imports ${to} (${nameOf(below)})`];
+  if (APART[nameOf(above)]?.includes(nameOf(below))) return [`${from} (${nameOf(above)}) imports ${to} (${nameOf(below)})`];
+  if (nameOf(above) === "use cases" && above === below && !isType && !from.includes("redrive"))
+    return [`${from} imports ${to}: the use cases do not call each other`];
+  return [];
+}
+
+/** Rings of what is loaded; types load nothing. */
+function cycles(imports: readonly Import[]): string[] {
+  const next = new Map<string, string[]>();
+  for (const { from, to, isType } of imports) if (!isType) next.set(from, [...(next.get(from) ?? []), to]);
+  const done = new Set<string>();
+  const found: string[] = [];
+  const visit = (file: string, path: readonly string[]) => {
+    if (path.includes(file)) found.push(`a ring: ${[...path.slice(path.indexOf(file)), file].join(" → ")}`);
+    if (done.has(file) || path.includes(file)) return;
+    for (const each of next.get(file) ?? []) visit(each, [...path, file]);
+    done.add(file);
+  };
+  for (const file of next.keys()) visit(file, []);
+  return found;
+}
