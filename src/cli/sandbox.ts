@@ -8,7 +8,7 @@ const FOLDER = ".sandbox";
 const PORTS = { registry: 5000, relay: 8080 };
 const PATIENCE_MS = 30_000;
 /** After a signal everything is over within two seconds, whatever hangs. */
-const END_MS = 1_800;
+const END_MS = 1_500;
 
 export function sandboxCommand(): Command {
   return new Command("sandbox")
@@ -32,19 +32,18 @@ async function sandbox(options: { once?: true; json?: true }): Promise<void> {
     if (line !== null) write(line);
   });
   const signal = nextSignal();
-  const starting = startSandbox({ folder: FOLDER, ports: PORTS, tell: watch.tell });
-  const up = await Promise.race([starting, signal]);
-  if (typeof up === "string") return leave(starting);
-  try {
-    const first = firstPush(up, watch);
-    const end = await Promise.race(options.once ? [first, signal] : [first.then(() => signal), signal]);
-    if (options.once && end !== null) throw new Error(`stopped by ${end} before the first push was picked up`);
-  } catch (error) {
+  void signal.then(() => setTimeout(() => process.exit(options.once ? 1 : 0), END_MS).unref());
+  const up = await Promise.race([startSandbox({ folder: FOLDER, ports: PORTS, tell: watch.tell }), signal]);
+  if (typeof up === "string") process.exit(options.once ? 1 : 0); // half started: there is nothing in hand yet
+  const first = firstPush(up, watch).catch((error: unknown) => {
     if (options.json) write(JSON.stringify({ event: "failed", reason: messageOf(error) }));
-    throw new Failure(1, messageOf(error));
-  } finally {
-    await leave(Promise.resolve(up));
-  }
+    if (options.once || !options.json) process.stderr.write(`error: ${messageOf(error)}\n`);
+    return "failed" as const;
+  });
+  const end = options.once ? await Promise.race([first, signal]) : await signal; // without --once it stays up, so that one can look
+  await up.stop();
+  if (end === "failed") throw new Failure(1);
+  if (options.once && end !== null) throw new Failure(1, `stopped by ${end} before the first push was picked up`);
 }
 
 /** null once the push is picked up. Rejects with the reason where that takes longer. */
@@ -60,11 +59,6 @@ export async function firstPush(sandbox: Pick<Sandbox, "push" | "status">, watch
   });
   await Promise.race([sandbox.push().then((digest) => watch.pickedUp(digest)), late]);
   return null;
-}
-
-async function leave(starting: Promise<Sandbox>): Promise<void> {
-  setTimeout(() => process.exit(process.exitCode ?? 0), END_MS).unref();
-  await starting.then((up) => up.stop());
 }
 
 function nextSignal(): Promise<NodeJS.Signals> {
