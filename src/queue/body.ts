@@ -5,8 +5,8 @@ import { MAX_DELAY_SECONDS, type NewRecord } from "./queue.ts";
 /** Leaves room for attributes below the 256 KiB that every SQS-compatible service takes. */
 export const MAX_BODY_BYTES = 200 * 1024;
 
-// oxlint-disable-next-line no-control-regex -- ASCII is exactly this range
-const ASCII = /^[\u0000-\u007f]*$/;
+/** ASCII without the control characters that SQS refuses: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html */
+const PLAIN = /^[\t\n\r\u0020-\u007f]*$/;
 
 /**
  * Throws TOO_LARGE, or INTERNAL for text beyond ASCII (see `toAscii` in event.ts) or a delay beyond the longest.
@@ -14,7 +14,7 @@ const ASCII = /^[\u0000-\u007f]*$/;
  */
 export function checkRecord({ body, delaySeconds = 0 }: NewRecord): void {
   checkSize(body);
-  if (!ASCII.test(body)) throw new RelayError("INTERNAL", "a record's body must be ASCII text");
+  if (!PLAIN.test(body)) throw new RelayError("INTERNAL", "a record's body must be ASCII text without control characters");
   if (!(delaySeconds >= 0 && delaySeconds <= MAX_DELAY_SECONDS)) {
     throw new RelayError("INTERNAL", `a delay of ${delaySeconds} s: a queue delays by 0 to ${MAX_DELAY_SECONDS} s`);
   }

@@ -10,7 +10,7 @@ import * as z from "zod";
 import { RelayError } from "../outcome.ts";
 import { checkRecord } from "./body.ts";
 import { GroupCommit } from "./embedded/commit.ts";
-import { createDatabase, damaged, FILES, inspect, makeFolder, mark, refusal } from "./embedded/folder.ts";
+import { createDatabase, damaged, FILES, inspect, makeFolder, makeLockFile, mark, refusal } from "./embedded/folder.ts";
 import { EmbeddedQueue } from "./embedded/queue.ts";
 import { SCHEMA, Tables } from "./embedded/tables.ts";
 import type { NewRecord } from "./queue.ts";
@@ -123,7 +123,7 @@ class Store implements EmbeddedStore {
  * Not on the queue file itself, which so stays readable for `sqlite3 queue.db .backup` while we run.
  */
 function lock(folder: string, timeout: number): () => void {
-  const db = new Database(join(folder, FILES.lock), { timeout });
+  const db = new Database(makeLockFile(folder), { timeout });
   try {
     db.exec("BEGIN EXCLUSIVE");
   } catch (thrown) {
@@ -157,6 +157,7 @@ function openDatabase(folder: string, maxBytes: number | undefined): Database.Da
     db.pragma("journal_mode = WAL");
     db.pragma("synchronous = FULL");
     db.pragma("journal_size_limit = 67108864");
+    db.exec("BEGIN IMMEDIATE; COMMIT"); // quick_check and a first change to WAL leave a read open, in which no checkpoint can be made
     if (maxBytes !== undefined) db.pragma(`max_page_count = ${Math.ceil(maxBytes / PAGE_BYTES)}`);
     return db;
   } catch (thrown) {

@@ -44,16 +44,16 @@ export async function serveHub(lender: Lender): Promise<{ close(): Promise<void>
     place.release();
     throw refusal(lender.folder, `${FILES.socket} cannot be bound (${codeOf(thrown)})`, "Check the folder's permissions");
   }
-  return {
-    async close() {
-      const closed = new Promise((resolve) => server.close(resolve));
-      handler.stop();
-      setTimeout(() => server.closeAllConnections(), GRACE_MS).unref();
-      await closed;
-      rmSync(place.path, { force: true });
-      place.release();
-    },
+  const close = async () => {
+    const closed = new Promise((resolve) => server.close(resolve));
+    handler.stop();
+    setTimeout(() => server.closeAllConnections(), GRACE_MS).unref();
+    await closed;
+    rmSync(place.path, { force: true });
+    place.release();
   };
+  let closing: Promise<void> | null = null;
+  return { close: () => (closing ??= close()) };
 }
 
 /** For answers on their way; whoever is cut off got nothing and asks again. */

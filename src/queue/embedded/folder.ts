@@ -1,5 +1,5 @@
 /** The rules of the queue's folder: when a file may be created, and what to say when it is not there or not whole. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { RelayError } from "../../outcome.ts";
 
@@ -54,9 +54,21 @@ export function makeFolder(folder: string): void {
   }
 }
 
+/**
+ * Made before SQLite does, which would let others read it, and so lock it too. Never opened when it is there:
+ * closing it again would drop a lock that this very process holds (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
+ */
+export function makeLockFile(folder: string): string {
+  const path = join(folder, FILES.lock);
+  if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600, flag: "a" });
+  return path;
+}
+
 /** Puts a file made by `build` in its place in one step, so that a crash leaves a whole database or none. */
 export function createDatabase(folder: string, build: (path: string) => void): void {
   const unfinished = join(folder, UNFINISHED);
+  // A creation that was cut off may have left these, and SQLite would play its journal into the new file.
+  for (const left of [unfinished, `${unfinished}-journal`]) rmSync(left, { force: true });
   writeFileSync(unfinished, "", { mode: 0o600 });
   build(unfinished);
   renameSync(unfinished, join(folder, FILES.database));
