@@ -11,7 +11,7 @@ import type { QueueModel } from "./queue.ts";
 import { BAD, contentOf, digestOf, type RegistryModel } from "./registry.ts";
 import type { Figures } from "./schedule.ts";
 import type { Push } from "./senders.ts";
-import type { World } from "./world.ts";
+import { virtualOf, type World } from "./world.ts";
 
 /** `lost`: wrong, and nothing open names it. `untrue`: PICKED_UP that nobody saw. `restless`: it never ends. */
 export interface Finding {
@@ -72,7 +72,7 @@ export class Audit {
     this.#outcomes[line.outcome] = (this.#outcomes[line.outcome] ?? 0) + 1;
     const { event, outcome, kind, module, key, nudge, why } = line;
     if (event === "record")
-      this.#world.tell(`${String(kind)} ${String(module)} ${key?.slice(0, 6)}.${String(nudge)}: ${outcome} ${String(why ?? "")}`);
+      this.#world.tell?.(`${String(kind)} ${String(module)} ${key?.slice(0, 6)}.${String(nudge)}: ${outcome} ${String(why ?? "")}`);
     if (outcome === "REFUSED") this.#refusals.set(String(module), this.#world.timeline.now);
     if (outcome === "PICKED_UP") this.#checkPickedUp(line);
   }
@@ -95,7 +95,7 @@ export class Audit {
     const isKnown = push.kind !== "bare" && !push.isIndex;
     if (isKnown && !held.includes(digestOf(push.content)))
       this.#find("untrue", `PICKED_UP of push ${push.number}, whose digest was never there after its patch`);
-    const isEarly = this.#world.timeline.now - patch.at < (TUNING.looksMs.at(-2) ?? 0) - 5_000;
+    const isEarly = this.#world.timeline.now - virtualOf(String(patchedAt)) < (TUNING.looksMs.at(-2) ?? 0) - 5_000;
     if (isEarly && since.length === 0) this.#find("untrue", `PICKED_UP of push ${push.number} before Deckhouse did anything`);
   }
 
@@ -128,7 +128,7 @@ export class Audit {
   }
 
   #find(kind: Finding["kind"], text: string): void {
-    this.#world.tell(`FOUND ${kind}: ${text}`);
+    this.#world.tell?.(`FOUND ${kind}: ${text}`);
     this.#findings.push({ kind, text });
   }
 }

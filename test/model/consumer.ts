@@ -56,7 +56,7 @@ export class Consumer {
     const { queue, cluster, observer, mistake } = this.#parts;
     const { random, timeline, tell } = this.#world;
     const process = new Process(this.#world, this.#skewMs, () => {
-      tell("a consumer is killed");
+      tell?.("a consumer is killed");
       timeline.at(random.between(1 * SECOND, 20 * SECOND), () => {
         this.#life = this.#begin();
         this.wake();

@@ -107,7 +107,7 @@ export class DeckhouseModel {
       return this.#downloadError(seen);
     }
     const digest = this.#registry.resolve(name, seen.imageTag);
-    tell(`deckhouse ${name}: the tag is ${contentOf(digest)}, the status ${contentOf(seen.status.imageDigest)}`);
+    tell?.(`deckhouse ${name}: the tag is ${contentOf(digest)}, the status ${contentOf(seen.status.imageDigest)}`);
     yield random.between(5, 100);
     if (digest === seen.status.imageDigest) return this.#unchanged(seen);
     yield random.between(1 * SECOND, random.chance(0.5) ? 6 * SECOND : 60 * SECOND);
@@ -150,7 +150,7 @@ export class DeckhouseModel {
     this.deploys += 1;
     this.files.set(name, digest);
     const written = this.#write(seen, { imageDigest: digest, message: "Ready" });
-    this.#world.tell(`deckhouse ${name}: deployed ${contentOf(digest)}${written ? "" : ", the status write failed"}, restarts`);
+    this.#world.tell?.(`deckhouse ${name}: deployed ${contentOf(digest)}${written ? "" : ", the status write failed"}, restarts`);
     this.#backoff.delete(name);
     if (written) {
       const { resourceVersion } = this.#cluster.read(name);
@@ -166,7 +166,7 @@ export class DeckhouseModel {
       .toISOString()
       .replace(/\.\d+Z$/, "Z");
     const written = this.#cluster.writeStatus(seen, { ...change, updatedAt });
-    if (change.message !== "Ready") this.#world.tell(`deckhouse ${seen.name}: ${change.message}${written ? "" : ", not written"}`);
+    if (change.message !== "Ready") this.#world.tell?.(`deckhouse ${seen.name}: ${change.message}${written ? "" : ", not written"}`);
     return written;
   }
 

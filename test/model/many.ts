@@ -2,7 +2,7 @@
 import { play, type Played } from "./schedule.ts";
 import type { Mistake } from "./consumer.ts";
 
-const SIDE_BY_SIDE = 64;
+const SIDE_BY_SIDE = 4;
 
 export async function playMany(seeds: readonly number[], mistake: Mistake = {}): Promise<Played[]> {
   const played: Played[] = [];

@@ -39,9 +39,7 @@ export async function play(seed: number, options: { trace?: boolean; mistake?: M
   const random = new Random(seed);
   const timeline = new Timeline();
   const trace: string[] = [];
-  const tell = options.trace
-    ? (line: string) => void trace.push(`${(timeline.now / SECOND).toFixed(2).padStart(9)} ${line}`)
-    : () => undefined;
+  const tell = options.trace ? (line: string) => void trace.push(`${(timeline.now / SECOND).toFixed(2).padStart(9)} ${line}`) : null;
   const world: World = { timeline, random, faults: faultsOf(random), tell };
   const registry = new RegistryModel();
   const cluster = new ClusterModel(world);
@@ -115,7 +113,7 @@ function planModule(module: string, { random, timeline, tell }: World, { cluster
 
   const push = (tag: string, content: string) => {
     const made: Push = { number: audit.pushes.length + 1, module, tag, content, isIndex, kind, at: timeline.now, keys: new Set() };
-    tell(`push ${made.number} of ${module}:${tag}: ${content} (${kind}${isIndex ? ", index" : ""})`);
+    tell?.(`push ${made.number} of ${module}:${tag}: ${content} (${kind}${isIndex ? ", index" : ""})`);
     registry.move(module, tag, content);
     audit.pushes.push(made);
     senders.tell(made, webhooks);
@@ -130,7 +128,7 @@ function planModule(module: string, { random, timeline, tell }: World, { cluster
   }
   if (tags.length > 1) {
     timeline.at(random.between(0, at), () => {
-      tell(`${module} follows ${tags[1]} now`);
+      tell?.(`${module} follows ${tags[1]} now`);
       audit.retagged(module);
       cluster.retag(module, "next");
     });
@@ -157,7 +155,7 @@ function redrive(letter: DeadLetter, queue: QueueModel, { tell }: World): void {
     tuning: { cooldownMs: 0, looksMs: [], patchesPerSecond: 1 },
   });
   if (again.kind === "refused") throw new Error(again.why);
-  tell(`redrive of ${letter.code}`);
+  tell?.(`redrive of ${letter.code}`);
   for (const request of again.requests) queue.put({ body: JSON.stringify(request) });
   queue.letters.delete(letter.id);
 }

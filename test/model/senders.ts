@@ -101,7 +101,7 @@ export class Senders {
       observer: { outcome: () => undefined, alarm: () => undefined },
       now: edge.now,
     });
-    this.#world.tell(
+    this.#world.tell?.(
       `edge: push ${push.number} by ${webhook} (${[...push.keys].map((key) => key.slice(0, 6)).join(" ")}): ${outcome.kind}`,
     );
     if (httpStatus(outcome) >= 300) return false;

@@ -42,13 +42,14 @@ export interface World {
   readonly random: Random;
   readonly faults: Faults;
   /** One line of the trace, where one is kept. */
-  tell(line: string): void;
+  readonly tell: ((line: string) => void) | null;
 }
 
 export const within = (windows: readonly Window[], now: number) => windows.some(([from, to]) => now >= from && now < to);
 
 const EPOCH = Date.UTC(2026, 0, 1);
 export const dateOf = (virtualMs: number) => new Date(EPOCH + virtualMs);
+export const virtualOf = (instant: string) => Date.parse(instant) - EPOCH;
 
 /** One that runs our code. Each of its calls has two steps, before and after what it does; at each the process may end for ever. */
 export class Process {
