@@ -12,7 +12,7 @@ const until = <T>(read: () => T) => expect.poll(read, { timeout: 15_000, interva
 const MPO = "modulepulloverrides";
 const cleanups: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
 
 interface World {

@@ -16,7 +16,7 @@ const until = <T>(read: () => T) => expect.poll(read, { timeout: 15_000, interva
 
 const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
 
 async function registry(options: { limits?: Partial<Limits>; notify?: { url: string; token: string; backoffMs?: number } } = {}) {
@@ -378,7 +378,7 @@ function keysOf(value: unknown, path = ""): string[] {
   return Object.entries(object.data)
     .filter(([key]) => key !== "references")
     .flatMap(([key, inner]) => (key === "actor" ? [`${path}.actor`] : keysOf(inner, `${path}.${key}`)))
-    .sort();
+    .toSorted();
 }
 
 describe("the client", () => {

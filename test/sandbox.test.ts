@@ -22,7 +22,7 @@ const until = <T>(read: () => T) => expect.poll(read, { timeout: 18_000, interva
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
 
 async function temporary(): Promise<string> {
@@ -68,7 +68,7 @@ describe("the sandbox in this process", () => {
       pickedUpMs = -1,
       polling,
     } = last?.event === "push" ? last : { polling: undefined };
-    expect([receivedMs, queuedMs, nudgedMs, pickedUpMs]).toEqual([receivedMs, queuedMs, nudgedMs, pickedUpMs].sort((a, b) => a - b));
+    expect([receivedMs, queuedMs, nudgedMs, pickedUpMs]).toEqual([receivedMs, queuedMs, nudgedMs, pickedUpMs].toSorted((a, b) => a - b));
     expect(polling).toEqual({ meanMs: 7_500 + pickedUpMs - nudgedMs, maxMs: 15_000 + pickedUpMs - nudgedMs });
   });
 

@@ -9,21 +9,16 @@ export function sandboxText({ staysUp }: { staysUp: boolean }): (news: News) => 
   let ready: ReadyNews | null = null;
   let isFirst = true;
   return (news) => {
-    switch (news.event) {
-      case "moved":
-        return `port ${news.wanted} is taken: the ${news.what} listens on ${news.port} instead`;
-      case "ready":
-        ready = news;
-        return started(news);
-      case "alarm":
-        return `${clock()}  alarm ${news.alarm}: ${oneLine(news.why ?? news.what)}`;
-      case "push": {
-        if (news.outcome === "QUEUED" || news.outcome === "NUDGED") return null;
-        if (!isFirst || news.outcome !== "PICKED_UP") return pushLine(news);
-        isFirst = false;
-        return [table(news), ...(staysUp && ready !== null ? [next(ready)] : [])].join("\n");
-      }
+    if (news.event === "moved") return `port ${news.wanted} is taken: the ${news.what} listens on ${news.port} instead`;
+    if (news.event === "alarm") return `${clock()}  alarm ${news.alarm}: ${oneLine(news.why ?? news.what)}`;
+    if (news.event === "ready") {
+      ready = news;
+      return started(news);
     }
+    if (news.outcome === "QUEUED" || news.outcome === "NUDGED") return null;
+    if (!isFirst || news.outcome !== "PICKED_UP") return pushLine(news);
+    isFirst = false;
+    return [table(news), ...(staysUp && ready !== null ? [next(ready)] : [])].join("\n");
   };
 }
 

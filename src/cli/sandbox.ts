@@ -20,10 +20,10 @@ export function sandboxCommand(): Command {
     .option("--once", "end when the first push is picked up: exit code 0; 1 where that takes more than 30 s")
     .option("--json", "print JSON lines; the last one of a push has the outcome PICKED_UP")
     .addHelpText("after", "\nPorts 5000 (registry) and 8080 (relay) are replaced by free ones where they are taken.")
-    .action((options: { once?: true; json?: true }) => sandbox(options));
+    .action((options: { once?: true; json?: true }) => runSandbox(options));
 }
 
-async function sandbox(options: { once?: true; json?: true }): Promise<void> {
+async function runSandbox(options: { once?: true; json?: true }): Promise<void> {
   const { startSandbox } = await import("../sandbox/sandbox.ts");
   const text = sandboxText({ staysUp: options.once !== true });
   const write = (line: string) => void process.stdout.write(`${line}\n`);

@@ -1,5 +1,4 @@
 /** The {@link KubePort} over the Kubernetes API itself, so that one Deckhouse stand-in works against the sandbox's API and a real kube-apiserver. */
-import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
 import { Agent, request } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -67,17 +66,17 @@ export function kubernetesPort({ server, ca, token }: { server: string; ca: stri
   const agent = new Agent({ keepAlive: true, ca });
   let version: string | null = null;
 
-  const open = async (method: string, path: string, patch: object | null, signal: AbortSignal): Promise<IncomingMessage> => {
+  const open = (method: string, path: string, patch: object | null, signal: AbortSignal) => {
     const headers = {
       authorization: `Bearer ${token}`,
       accept: "application/json",
       ...(patch === null ? {} : { "content-type": "application/merge-patch+json" }),
     };
-    const sent = request(new URL(GROUP + path, server), { method, headers, agent, signal });
-    sent.on("error", () => undefined); // told by `once` below, or by the response; after an abort it comes when nobody waits any more
-    sent.end(patch === null ? undefined : JSON.stringify(patch));
-    const [response] = await once(sent, "response", { signal });
-    return response;
+    return new Promise<IncomingMessage>((resolve, reject) => {
+      const sent = request(new URL(GROUP + path, server), { method, headers, agent, signal }, resolve);
+      sent.on("error", reject); // stays on: one that comes after the response is told by the response, too
+      sent.end(patch === null ? undefined : JSON.stringify(patch));
+    });
   };
   const call = async (method: string, path: string, patch: object | null = null, signal?: AbortSignal): Promise<unknown> => {
     const timeout = AbortSignal.timeout(TIMEOUT_MS);

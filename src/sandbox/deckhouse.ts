@@ -60,9 +60,9 @@ async function live(options: DeckhouseOptions, stopping: AbortSignal): Promise<v
   const following = options.kube.follow(
     {
       changed(override) {
-        const now = triggerOf(override);
-        if (seen.get(override.name) !== now) queue.add(override.name);
-        seen.set(override.name, now);
+        const trigger = triggerOf(override);
+        if (seen.get(override.name) !== trigger) queue.add(override.name);
+        seen.set(override.name, trigger);
       },
       gone(name) {
         seen.delete(name);
@@ -82,7 +82,7 @@ async function live(options: DeckhouseOptions, stopping: AbortSignal): Promise<v
 
 /** The watch's predicate is Or(GenerationChanged, AnnotationChanged), whatever the annotation's key: status writes trigger nothing. */
 function triggerOf({ generation, annotations }: PullOverride): string {
-  return JSON.stringify([generation, Object.entries(annotations).sort(([a], [b]) => (a < b ? -1 : 1))]);
+  return JSON.stringify([generation, Object.entries(annotations).toSorted(([a], [b]) => (a < b ? -1 : 1))]);
 }
 
 /** An error of the API is returned to controller-runtime, which tries again with exponential back-off. */

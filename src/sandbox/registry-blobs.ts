@@ -75,15 +75,16 @@ function stored({ response, name }: Exchange, digest: string): void {
 }
 
 async function take({ store, request }: Exchange, upload: Upload): Promise<void> {
-  let refusal: unknown = null;
+  const refusals: Error[] = [];
   await eachChunk(request, (chunk) => {
+    if (refusals.length > 0) return; // the rest is read and dropped, so that the client gets to read why
     try {
-      if (refusal === null) store.append(upload, chunk);
+      store.append(upload, chunk);
     } catch (error) {
-      refusal = error; // the rest is read and dropped, so that the client gets to read why
+      refusals.push(error instanceof Error ? error : new Error(String(error)));
     }
   });
-  if (refusal !== null) throw refusal;
+  for (const refusal of refusals) throw refusal;
 }
 
 /** Chunks come in order: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-a-blob-in-chunks */

@@ -98,10 +98,10 @@ function tarOf(name: string, content: string): Buffer {
   const data = Buffer.from(content);
   const header = Buffer.alloc(512);
   header.write(name, 0);
-  header.write("0000644\0" + "0000000\0" + "0000000\0", 100);
+  header.write(["0000644", "0000000", "0000000", ""].join("\0"), 100); // mode, owner, group
   header.write(`${data.length.toString(8).padStart(11, "0")}\0`, 124);
-  header.write("00000000000\0" + " ".repeat(8) + "0", 136); // time 0, the checksum's place, a regular file
-  header.write("ustar\0" + "00", 257);
+  header.write(["00000000000", "        0"].join("\0"), 136); // time 0, the checksum's place, a regular file
+  header.write(["ustar", "00"].join("\0"), 257);
   const checksum = header.reduce((sum, byte) => sum + byte, 0);
   header.write(`${checksum.toString(8).padStart(6, "0")}\0 `, 148);
   const padding = Buffer.alloc((512 - (data.length % 512)) % 512);

@@ -42,13 +42,13 @@ export class RegistryStore {
   }
 
   repositories(): string[] {
-    return [...this.#repositories].flatMap(([name, repository]) => (repository.manifests.size > 0 ? [name] : [])).sort();
+    return [...this.#repositories].flatMap(([name, repository]) => (repository.manifests.size > 0 ? [name] : [])).toSorted();
   }
 
   tags(name: string): string[] {
     const repository = this.#repositories.get(name);
     if (repository === undefined) throw new RegistryError(404, "NAME_UNKNOWN", `no repository ${name}`);
-    return [...repository.tags.keys()].sort();
+    return [...repository.tags.keys()].toSorted();
   }
 
   /** By tag or digest; null where there is none. */

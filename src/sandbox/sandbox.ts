@@ -62,7 +62,7 @@ export async function startSandbox({ folder, ports, tell }: SandboxOptions): Pro
   await takeFolder(folder);
   const stops: (() => Promise<void> | void)[] = [];
   const stop = async () => {
-    for (const each of stops.splice(0).reverse()) await each();
+    for (const each of stops.splice(0).toReversed()) await each();
   };
   try {
     return await bringUp({ folder, ports, tell }, stops, stop);
