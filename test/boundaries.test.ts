@@ -39,7 +39,14 @@ const g = await import("@scope/g/part");
 const h = () => import("./h.ts");`;
     const found = importsOf("src/x/file.ts", text.replace(/^ +(?=import a)/m, ""));
     expect(found.map(({ to, isType }) => `${to}${isType ? " (type)" : ""}`)).toEqual([
-      ...["src/x/a.ts", "src/b.ts", "src/x/c.ts (type)", "src/x/d.ts", "src/x/e.ts", "src/x/f.ts (type)", "@scope/g", "src/x/h.ts"],
+      "src/x/a.ts",
+      "src/b.ts",
+      "src/x/c.ts (type)",
+      "src/x/d.ts",
+      "src/x/e.ts",
+      "src/x/f.ts (type)",
+      "@scope/g",
+      "src/x/h.ts",
     ]);
   });
 

@@ -74,7 +74,9 @@ async function start(name: "edge" | "consumer", config: unknown, env: Readonly<R
     await exited;
   });
   const answer = async (): Promise<unknown> => {
-    const end = exited.then(() => Promise.reject(new Error(written.slice(-2000))));
+    const end = exited.then(() => {
+      throw new Error(written.slice(-2000));
+    });
     const [message] = await Promise.race([once(child, "message"), end]);
     return z.object({ result: z.unknown() }).parse(message).result;
   };

@@ -154,7 +154,7 @@ describe("the functions", () => {
   test("get the variables that their part of the configuration names, and no other's", async () => {
     const loaded = await loadConfig({ file: join(copy, "dist/lambda/relay.json") });
     if (!loaded.ok) return expect(loaded.problems).toEqual([]);
-    const named = (part: unknown) => [...JSON.stringify(part).matchAll(/"kind":"env","name":"(\w+)"/g)].map(([, name]) => name);
+    const named = (part: unknown) => [...JSON.stringify(part).matchAll(/"kind":"env","name":"(\w+)"/g)].map(([, name = ""]) => name);
     const { webhooks, clusters, unparsed } = loaded.config;
     const queues = Object.values(clusters).map(({ queue }) => queue);
     const edge = new Set(["MPO_RELAY_CONFIG", ...named([webhooks, queues, unparsed])]);

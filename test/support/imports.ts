@@ -78,7 +78,7 @@ export function wrongArrows(sources: Sources): string[] {
 function wrong({ from, to, isType }: Import): string[] {
   const place = isType ? (TYPES[to] ?? ADAPTED[to]) : ADAPTED[to];
   if (place && !place.test(from)) return [`${from} imports ${to}: that is for ${place.source}`];
-  if (/^src\/providers\//.test(from) && !/^(?:src\/providers\/.*|src\/event\.ts|zod)$/.test(to))
+  if (from.startsWith("src/providers/") && !/^(?:src\/providers\/.*|src\/event\.ts|zod)$/.test(to))
     return [`${from} imports ${to}: a provider is data and one pure function`];
   if (!to.startsWith("src/") && !to.startsWith("functions/"))
     return to.startsWith("..") ? [`${from} imports ${to}, outside the project`] : [];
