@@ -71,8 +71,9 @@ async function live(options: DeckhouseOptions, stopping: AbortSignal): Promise<v
     },
     signal,
   );
+  const end = aborted(signal); // once: a listener for each reconciliation would pile up on the signal
   for (let name = await queue.next(); name !== null; name = await queue.next()) {
-    const result = await Promise.race([reconcileOrRetry(options, queue, name, signal), aborted(signal)]);
+    const result = await Promise.race([reconcileOrRetry(options, queue, name, signal), end]);
     if (result === "restart") break;
     if (result.again !== null) queue.addAfter(name, result.again);
   }
