@@ -8,16 +8,26 @@ import { parse } from "yaml";
 const EXAMPLE = "infra/relay.example.yaml";
 
 export default class Bundles {
-  hooks = { "before:package:createDeploymentArtifacts": bundle };
+  #serverless;
+  hooks = { "before:package:createDeploymentArtifacts": () => bundle(this.#serverless.service.custom.cluster) };
+
+  constructor(serverless) {
+    this.#serverless = serverless;
+  }
 }
 
-async function bundle() {
+async function bundle(cluster) {
   await import("./build.mjs");
-  await layConfiguration();
+  await layConfiguration(cluster);
 }
 
-export async function layConfiguration() {
-  await writeFile("dist/lambda/relay.json", JSON.stringify(parse(await configuration())));
+/** Throws where `cluster` is not in it: the consumer would not start, and its records would end as dead letters without a reason. */
+export async function layConfiguration(cluster) {
+  const config = parse(await configuration());
+  const known = Object.keys(config?.clusters ?? {});
+  if (!known.includes(cluster))
+    throw new Error(`no cluster "${cluster}" in the configuration: --param cluster=NAME, known: ${known.join(", ")}`);
+  await writeFile("dist/lambda/relay.json", JSON.stringify(config));
 }
 
 /** JSON is YAML too. */

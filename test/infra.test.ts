@@ -253,12 +253,21 @@ describe("the configuration in the zips", () => {
   ])(
     "is taken where it stands %s",
     async (_where, prepare) => {
-      const script = 'await (await import("./infra/package.mjs")).layConfiguration()';
-      const { stdout, stderr } = await node(["--input-type=module", "--eval", script], await prepare());
+      const { stdout, stderr } = await node(lay("dev"), await prepare());
       expect({ stdout, stderr }).toEqual({ stdout: "", stderr: "" });
       expect(JSON.parse(await text("dist/lambda/relay.json"))).toEqual(mine);
     },
     TIMEOUT_MS,
   );
+
+  test("must know the cluster that the consumer is for", async () => {
+    await file("relay.yaml");
+    await expect(node(lay("prod"))).rejects.toThrow('no cluster "prod" in the configuration: --param cluster=NAME, known: dev');
+  });
+  const lay = (cluster: string) => [
+    "--input-type=module",
+    "--eval",
+    `await (await import("./infra/package.mjs")).layConfiguration("${cluster}")`,
+  ];
   const file = (name: string) => writeFile(join(copy, name), "clusters:\n  dev: { queue: env:MPO_RELAY_QUEUE } # mine\n");
 });
