@@ -1,0 +1,88 @@
+/** From sending the webhook until the override carries the annotation, one push at a time, each for another override: no cool-down is met. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Cluster, realOne, standIn } from "./cluster.ts";
+import { type Figure, median, percentile } from "./figures.ts";
+import { startServe } from "./relay.ts";
+import { pushes, Sender, TAG } from "./sender.ts";
+import { type Options, say } from "./world.ts";
+
+const WARM_UP = 50;
+/** At the default of 50 patches/s the next one waits; a registry that sends one push now and then never meets that. */
+const GAP_MS = 25;
+/** Looks are no part of this measurement. */
+const TUNING = { looks: ["1h"] };
+
+export async function patched(options: Options): Promise<Figure[]> {
+  const figures = await measure("stand-in", await standIn(), options);
+  return options.real ? [...figures, ...(await measure("kube-apiserver", await realOne(), options))] : figures;
+}
+
+async function measure(name: string, cluster: Cluster, { quick, profile }: Options): Promise<Figure[]> {
+  const total = WARM_UP + (quick ? 50 : 500);
+  const [pushed, bare] = [names("pushed", total), names("bare", total)];
+  say(`push → patched on the ${name}: ${total} overrides, twice`);
+  try {
+    await cluster.create([...pushed, ...bare]);
+    const relay = await startServe(`serve-${name}`, cluster, { tuning: TUNING, profile });
+    try {
+      const { relayed, alone } = await alternate(cluster, relay.port, pushed, bare);
+      return [0.5, 0.99].map((share) => ({
+        part: "push → patched",
+        name: `${name}: p${share * 100}`,
+        unit: "ms",
+        value: percentile(relayed, share),
+        baseline: { of: "bare GET + PATCH", value: percentile(alone, share) },
+        ...(share === 0.5 && { targets: [{ of: "ratio", max: 3 }] }),
+      }));
+    } finally {
+      await relay.stop("SIGTERM");
+    }
+  } finally {
+    await cluster.close();
+  }
+}
+
+/** A push and a bare GET + PATCH take turns, so that whatever else the machine does weighs on both alike. */
+async function alternate(cluster: Cluster, port: number, pushed: readonly string[], bare: readonly string[]) {
+  const relayed: number[] = [];
+  const alone: number[] = [];
+  const pushOf = await pushes();
+  const sender = new Sender(`http://127.0.0.1:${port}/hooks/bench`);
+  const waiting = new Map<string, () => void>();
+  await cluster.watch(({ metadata }) => {
+    if ("mpo-relay/key" in metadata.annotations) waiting.get(metadata.name)?.();
+  });
+  for (const [index, name] of pushed.entries()) {
+    await sleep(GAP_MS);
+    const { body } = pushOf(name);
+    const arrived = new Promise<number>((resolve) => waiting.set(name, () => resolve(performance.now())));
+    const sent = performance.now();
+    await sender.send(body);
+    relayed.push((await arrived) - sent);
+    waiting.delete(name);
+    await sleep(GAP_MS);
+    alone.push(await getAndPatch(cluster, bare[index] ?? ""));
+  }
+  sender.close();
+  say(`medians over time: ${[0, 1, 2, 3].map((quarter) => median(quarterOf(relayed, quarter)).toFixed(2)).join(", ")} ms`);
+  return { relayed: relayed.slice(WARM_UP), alone: alone.slice(WARM_UP) };
+}
+
+/** The same two requests with as many annotations, over one kept connection and nothing else. */
+async function getAndPatch(cluster: Cluster, name: string): Promise<number> {
+  const started = performance.now();
+  const { metadata } = await cluster.get(name);
+  const annotations = {
+    renew: "0123456789abcdef0123456789abcdef",
+    "mpo-relay/key": "0123456789abcdef0123456789abcdef",
+    "mpo-relay/digest": `sha256:${"0".repeat(64)}`,
+    "mpo-relay/at": new Date().toISOString(),
+    "mpo-relay/pushed": JSON.stringify({ webhook: "bench", time: new Date().toISOString(), received: new Date().toISOString(), tag: TAG }),
+  };
+  await cluster.patch(name, { metadata: { resourceVersion: metadata.resourceVersion, annotations } });
+  return performance.now() - started;
+}
+
+const names = (kind: string, count: number) => Array.from({ length: count }, (_, index) => `${kind}-${index}`);
+const quarterOf = (values: readonly number[], quarter: number) =>
+  values.slice((quarter * values.length) / 4, ((quarter + 1) * values.length) / 4);
