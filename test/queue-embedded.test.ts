@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { build } from "esbuild";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { type EmbeddedOptions, type EmbeddedStore, FolderInUse, openEmbedded } from "../src/queue/embedded.ts";
+import { Bell } from "../src/queue/embedded/bell.ts";
 import { queueContract } from "./contracts/queue.ts";
 
 queueContract(
@@ -74,6 +75,16 @@ describe("several queues in one file", () => {
     await queue.send([{ body: "a", delaySeconds: 0.05 }]);
     const order = [await queue.receive({ ...take, max: 1, waitSeconds: 20 }), await queue.receive({ ...take, max: 1, waitSeconds: 20 })];
     expect(order.flat().map(({ body }) => body)).toEqual(["a", "b"]);
+  });
+});
+
+describe("the bell", () => {
+  it("lets nobody sleep who has not heard the last ring", async () => {
+    const bell = new Bell();
+    const heard = bell.rings;
+    bell.ring();
+    await bell.sleep(heard, Date.now() + 3_600_000);
+    expect(bell.rings).toBe(heard + 1);
   });
 });
 

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
@@ -101,6 +102,26 @@ describe("a caller who goes away", () => {
     await expect(poll.answer).rejects.toThrow();
     await store.queue("dev").send([{ body: "kept" }]);
     expect(await store.queue("dev").receive({ ...take, waitSeconds: 20 })).toMatchObject([{ body: "kept" }]);
+  });
+
+  it("gives records back that its cancelled poll still brings", async () => {
+    const { store, socketPath } = await served();
+    const owned = store.queue("dev");
+    await owned.send([{ body: "kept" }]);
+    const receive = owned.receive.bind(owned);
+    // The owner's answer and the caller's cancel cross each other.
+    owned.receive = async ({ signal, ...options }) => {
+      if (signal) await once(signal, "abort");
+      return receive(options);
+    };
+    const queue = openHub({ socketPath, queue: "dev" });
+    const abort = new AbortController();
+    const waiting = queue.receive({ ...take, waitSeconds: 20, signal: abort.signal });
+    await queue.ready();
+    abort.abort();
+    expect(await waiting).toEqual([]);
+    await queue.close();
+    expect(await receive(take)).toMatchObject([{ body: "kept", receiveCount: 2 }]);
   });
 
   it("gives records back that were claimed when the connection broke", async () => {

@@ -3,7 +3,7 @@ import { RelayError } from "../outcome.ts";
 import { MAX_DELAY_SECONDS, type NewRecord } from "./queue.ts";
 
 /** Leaves room for attributes below the 256 KiB that every SQS-compatible service takes. */
-export const MAX_BODY_BYTES = 200 * 1024;
+const MAX_BODY_BYTES = 200 * 1024;
 
 /** ASCII without the control characters that SQS refuses: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html */
 const PLAIN = /^[\t\n\r\u0020-\u007f]*$/;

@@ -26,10 +26,10 @@ export interface Lender {
  */
 export async function serveHub(lender: Lender): Promise<{ close(): Promise<void> }> {
   const handler = hubHandler((name) => lender.queue(name));
-  // Queue records are no web pages: errors must not become HTML, and the global Request and Response stay Node's own.
-  const server = createServer(getRequestListener((incoming) => handler.fetch(incoming), { overrideGlobalObjects: false }));
+  // The rest of the process keeps Node's own Request and Response.
+  const listener = getRequestListener((incoming) => handler.fetch(incoming), { overrideGlobalObjects: false });
+  const server = createServer((incoming, outgoing) => void listener(incoming, outgoing));
   server.keepAliveTimeout = 0; // an idle connection that is closed just as a request comes would fail it
-  server.requestTimeout = 0;
   const place = socketPlace(lender.folder, FILES.socket);
   try {
     rmSync(place.path, { force: true });

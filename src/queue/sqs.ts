@@ -157,7 +157,10 @@ function indexOf({ Id }: BatchResultErrorEntry): number {
 
 function toMessage(message: SdkMessage): Message {
   const system = message.Attributes ?? {};
-  const attributes = Object.entries(message.MessageAttributes ?? {}).map(([name, value]) => [name, value.StringValue ?? ""]);
+  const attributes = Object.entries(message.MessageAttributes ?? {}).map(([name, value]): [string, string] => [
+    name,
+    value.StringValue ?? "",
+  ]);
   return {
     id: message.MessageId ?? "",
     receipt: message.ReceiptHandle ?? "",

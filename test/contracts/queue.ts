@@ -127,6 +127,11 @@ export function queueContract(name: string, open: () => Promise<OpenedQueue>, { 
         expect((await waiting).body).toBe("here");
       });
 
+      it("misses no send that comes in the moment a receiver falls asleep", async ({ queue }) => {
+        const [record] = await Promise.all([only(queue), queue.send([{ body: "here" }])]);
+        expect(record.body).toBe("here");
+      });
+
       it("gives [] when none came in time", async ({ queue }) => {
         expect(await queue.receive({ max: 10, waitSeconds: step, visibilitySeconds: LONG })).toEqual([]);
       });
@@ -161,6 +166,17 @@ export function queueContract(name: string, open: () => Promise<OpenedQueue>, { 
         await queue.acknowledge(records);
         await queue.acknowledge(records);
         expect(await queue.depth()).toMatchObject({ records: 0 });
+      });
+
+      it("settles nothing else by a receipt that was used before", async ({ queue }) => {
+        await queue.send([{ body: "first" }]);
+        const used = await only(queue);
+        await queue.acknowledge([used]);
+        await queue.send([{ body: "second" }]);
+        const second = await only(queue);
+        await queue.acknowledge([used]);
+        await queue.extend(second, 0);
+        expect((await only(queue)).body).toBe("second");
       });
 
       it("defers: the copy comes, as a first receive, and the old record is gone", async ({ queue }) => {
