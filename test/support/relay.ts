@@ -103,10 +103,12 @@ export function fakeCluster(initial: Override | null = overrideOf()) {
       stumble();
       if (!held) return null;
       if (override.resourceVersion !== held.resourceVersion) throw new RelayError("CONFLICT", "the object has been modified");
-      const merged = Object.entries({ ...held.annotations, ...annotations }).filter(([, value]) => value !== null);
+      const merged = Object.entries({ ...held.annotations, ...annotations }).filter(
+        (entry): entry is [string, string] => entry[1] !== null,
+      );
       held = {
         ...held,
-        annotations: Object.fromEntries(merged) as Record<string, string>,
+        annotations: Object.fromEntries(merged),
         resourceVersion: String(Number(held.resourceVersion) + 1),
       };
       patches.push(annotations);
