@@ -14,7 +14,7 @@ export interface AuthRequest {
   readonly now: Date;
 }
 
-/** `previous` is valid beside `current` while senders are changed over. `username` is Basic's; null or left out: any. */
+/** `previous` is valid beside `current` while senders are changed over. `username` is Basic's; null or left out: every name. */
 export interface Secrets {
   readonly current: string;
   readonly previous: string | null;

@@ -30,7 +30,7 @@ export interface WebhookConfig {
   readonly previousSecret: SecretRef | null;
   /** RFC 3339 instant from which on the previous secret no longer counts; null: until it is removed. A date in the file lasts to its end (UTC). */
   readonly previousSecretUntil: string | null;
-  /** Basic authentication's user name; null: any. */
+  /** Basic authentication's user name; null: every name. */
   readonly username: string | null;
   /** For senders that name no host. Lower case, with port. */
   readonly host: string | null;

@@ -50,7 +50,7 @@ export function isModule(text: string): boolean {
 }
 
 /** Docker Hub answers to three names, and a default port says nothing. */
-export function sameHost(host: string): string {
+function sameHost(host: string): string {
   const plain = host.toLowerCase().replace(/:(?:443|80)$/, "");
   return plain === "index.docker.io" || plain === "registry-1.docker.io" ? "docker.io" : plain;
 }

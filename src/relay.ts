@@ -91,7 +91,7 @@ async function startEdge(config: RelayConfig, queues: Queues, observer: Observer
 async function listen(start: (listening: (info: AddressInfo) => void) => ServerType, where: string) {
   return new Promise<{ port: number; stop(): Promise<void> }>((resolve, reject) => {
     const server = start(({ port }) => resolve({ port, stop: () => close(server) }));
-    server.once("error", (error) => reject(new Error(`cannot listen on ${where}: ${error.message}`)));
+    server.once("error", (error: Error) => reject(new Error(`cannot listen on ${where}: ${error.message}`)));
   });
 }
 

@@ -28,7 +28,7 @@ export function settlementOf(outcome: Outcome, request: RenewRequest, now: Date,
 }
 
 /** A wait that is longer than the queue can delay goes in hops; the due time travels in the record. */
-export function defer(request: RenewRequest, seconds: number, now: Date): Settlement {
+function defer(request: RenewRequest, seconds: number, now: Date): Settlement {
   const long = seconds > MAX_DELAY_SECONDS;
   const notBefore = long ? new Date(now.getTime() + seconds * 1000).toISOString() : null;
   return { kind: "defer", next: { body: encode({ ...request, notBefore }), delaySeconds: Math.min(MAX_DELAY_SECONDS, seconds) } };

@@ -120,7 +120,7 @@ describe("against an API server", () => {
       () => null,
       (error: unknown) => error,
     );
-    if (failure !== null && !(failure instanceof Failure)) throw failure;
+    if (failure !== null && !(failure instanceof Failure)) expect.fail("not a Failure");
     return { exitCode: failure?.exitCode ?? 0, out: out.join("\n"), err: [...err, failure?.message ?? ""].join("\n") };
   }
 

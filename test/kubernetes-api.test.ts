@@ -10,6 +10,7 @@ const MERGE = "application/merge-patch+json";
 const JSON_PATCH = "application/json-patch+json";
 const TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const json = z.record(z.string(), z.any());
+type Json = z.infer<typeof json>;
 
 let api: KubernetesApi;
 let agent: Agent;
@@ -50,7 +51,7 @@ async function send(method: string, path: string, body?: unknown, sent: Sent = {
 /** The lines of a watch; `ended` once the connection is over. */
 async function watch(query: string, sent: Sent = {}) {
   const response = await open("GET", `${MPO}?watch=1${query}`, undefined, sent);
-  const events: Record<string, any>[] = [];
+  const events: Json[] = [];
   const seen = { events, ended: false, cut: false };
   let rest = "";
   response
@@ -265,8 +266,7 @@ describe("kubernetes API stand-in: refusals", () => {
 });
 
 describe("kubernetes API stand-in: watches", () => {
-  const types = (seen: { events: Record<string, any>[] }) =>
-    seen.events.map((event) => `${event["type"]} ${event["object"].metadata.name}`);
+  const types = (seen: { events: Json[] }) => seen.events.map((event) => `${event["type"]} ${event["object"].metadata.name}`);
 
   it("replays what there is, then tells each change once", async () => {
     await create("echo");

@@ -86,7 +86,7 @@ describe("matchPush", () => {
 
 describe("isNoise", () => {
   it.each([
-    `${"a1".repeat(28)}`,
+    "a1".repeat(28),
     `${"a1".repeat(28)}-1700000000000-rejected`,
     `meta-backend_${"a".repeat(40)}_${"b".repeat(56)}-1700000000000`,
     `import-metadata-${"c".repeat(64)}`,

@@ -20,7 +20,7 @@ export async function redrive(call: Call): Promise<void> {
     if (unknown) return { id: letter.id, done: false, what: `kept: its cluster "${unknown.cluster}" is not in the configuration` };
     for (const request of options.dryRun ? [] : plan.requests) await call.desk.send(request.cluster, [{ body: encode(request) }]);
     const sent = plan.requests.map(({ module, tag, cluster, nudge }) => `${module}:${tag} to ${cluster} (nudge ${nudge})`);
-    return { id: letter.id, done: true, what: sent.length > 0 ? `${sent.join(", ")}` : "understood now, and not for us: nothing to send" };
+    return { id: letter.id, done: true, what: sent.length > 0 ? sent.join(", ") : "understood now, and not for us: nothing to send" };
   });
   const done = settled.filter((each) => each.done).length;
   const kept = settled.length - done;

@@ -5,7 +5,7 @@ import { harbor } from "./harbor.ts";
 import type { RegistryProvider } from "./provider.ts";
 
 const table = { distribution, generic, harbor };
-Object.setPrototypeOf(table, null); // so that `provider: constructor` is as unknown as any other word
+Object.setPrototypeOf(table, null); // so that `provider: constructor` is no more known than other words
 
 export const providers: Readonly<Record<string, RegistryProvider>> = table;
 export const providerNames: readonly string[] = Object.keys(table);

@@ -24,7 +24,7 @@ export interface Registry {
   close(): Promise<void>;
 }
 
-/** `port` 0: any free one; a taken one is replaced. `notify` null: nobody is told. `log` takes one line for a person. */
+/** `port` 0: a free one; a taken one is replaced. `notify` null: nobody is told. `log` takes one line for a person. */
 export async function startRegistry(options: {
   port: number;
   notify: Notify | null;

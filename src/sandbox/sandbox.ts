@@ -41,7 +41,7 @@ export type News = MovedNews | ReadyNews | PushNews | AlarmNews;
 export interface SandboxOptions {
   /** Emptied at start, kept after stop. */
   readonly folder: string;
-  /** 0: any free one. */
+  /** 0: a free one. */
   readonly ports: { readonly registry: number; readonly relay: number };
   readonly tell: (news: News) => void;
 }

@@ -56,7 +56,7 @@ function resourceList(version: string, inVersion: readonly Resource[]): unknown 
 /** Just enough for `kubectl create` and `apply` to leave validation to the server: they look for this parameter. */
 function openapi(version: string, inVersion: readonly Resource[]): unknown {
   const parameters = [{ name: "fieldValidation", in: "query", schema: { type: "string" } }];
-  const paths = inVersion.map(({ plural, kind }) => {
+  const paths: [string, unknown][] = inVersion.map(({ plural, kind }) => {
     const operation = { "x-kubernetes-group-version-kind": { group: GROUP, version, kind }, parameters, responses: {} };
     return [`/apis/${apiVersionOf(version)}/${plural}/{name}`, { patch: operation }];
   });

@@ -75,10 +75,12 @@ function change(document: unknown, path: readonly string[], apply: (container: u
   return Array.isArray(document) ? document.with(Number(key), inner) : { ...(isFields(document) ? document : {}), [key]: inner };
 }
 
+const isList = (value: unknown): value is unknown[] => Array.isArray(value);
+
 function put(document: unknown, path: readonly string[], value: unknown, insert: boolean): unknown {
   if (path.length === 0) return value;
   return change(document, path, (container, key) => {
-    if (Array.isArray(container)) {
+    if (isList(container)) {
       const index = key === "-" ? container.length : Number(key);
       return container.toSpliced(index, insert ? 0 : 1, value);
     }
@@ -90,7 +92,7 @@ function put(document: unknown, path: readonly string[], value: unknown, insert:
 function remove(document: unknown, path: readonly string[]): unknown {
   lookUp(document, path);
   return change(document, path, (container, key) => {
-    if (Array.isArray(container)) return container.toSpliced(Number(key), 1);
+    if (isList(container)) return container.toSpliced(Number(key), 1);
     const { [key]: _gone, ...rest } = isFields(container) ? container : {};
     return rest;
   });

@@ -56,9 +56,9 @@ export class ObjectStore implements Store {
   create(plural: Plural, object: NewObject, version = this.#storedVersion(plural)): KubeObject {
     const resource = this.#resource(plural);
     const name = object.metadata.name;
-    if (typeof name !== "string" || !NAME.test(name)) {
+    if (!NAME.test(name)) {
       const message = `Invalid value: ${JSON.stringify(name)}: a lowercase RFC 1123 subdomain is required`;
-      throw invalid(resource.kind, String(name), [{ reason: "FieldValueInvalid", field: "metadata.name", message }]);
+      throw invalid(resource.kind, name, [{ reason: "FieldValueInvalid", field: "metadata.name", message }]);
     }
     if (this.#of(plural).has(name)) throw alreadyExists(plural, name);
     this.#validate(resource, version, name, { ...object });
@@ -189,7 +189,7 @@ function withField(object: KubeObject, field: "spec" | "status" | "properties", 
 function mapsOf(metadata: Fields | NewObject["metadata"]): Pick<KubeObject["metadata"], "labels" | "annotations"> {
   const { labels, annotations } = metadata;
   const strings = (map: unknown): Record<string, string> | null => {
-    const entries = isFields(map) ? Object.entries(map).flatMap(([key, value]) => (typeof value === "string" ? [[key, value]] : [])) : [];
+    const entries = isFields(map) ? Object.entries(map).filter((entry): entry is [string, string] => typeof entry[1] === "string") : [];
     return entries.length === 0 ? null : Object.fromEntries(entries);
   };
   const kept = { labels: strings(labels), annotations: strings(annotations) };
