@@ -156,7 +156,7 @@ function requestOf(push: PushEvent, target: Pick<RenewRequest, "cluster" | "modu
     nudge: 0,
     image: imageOf(push),
     actor: push.actor,
-    pushedAt: push.time,
+    pushedAt: credible(push.time, now),
     receivedAt,
     attempt: 0,
     notBefore: null,
@@ -164,6 +164,12 @@ function requestOf(push: PushEvent, target: Pick<RenewRequest, "cluster" | "modu
     retries: 0,
   };
 }
+
+const SKEW_MS = 2_000; // clocks of a registry and of ours differ by less
+
+/** A time in our future: once that clock is right again, every push up to it would look older, and be taken for covered by this one's nudge. */
+const credible = (time: string | null, now: Date) => (time !== null && Date.parse(time) <= now.getTime() + SKEW_MS ? time : null);
+
 /** Of an index Deckhouse shows the child's digest: equality proves success, inequality proves nothing. */
 const INDEXES = new Set(["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"]);
 

@@ -58,7 +58,7 @@ async function renewOnce(request: RenewRequest, context: RenewContext): Promise<
       return { kind: "done", code: "REPEATED", detail: { nudge } };
     }
     nudge += 1;
-  } else if (newest && covers(newest, request)) {
+  } else if (newest && covers(newest, request, context.now())) {
     return { kind: "done", code: "JOINED", detail: { coveredBy: newest.key } };
   }
 
@@ -82,10 +82,12 @@ function isRedelivery(request: RenewRequest, override: Override, newest: Nudge, 
  * Two proofs only that the newest nudge saw this push too: this key was patched before it, or the same sender says that its push was later.
  * Never because the patch came after we received this push, nor because of an equal digest: A, B, A would lose its last push.
  */
-function covers(newest: Nudge, request: RenewRequest): boolean {
+function covers(newest: Nudge, request: RenewRequest, now: Date): boolean {
   if (newest.key === request.key) return false;
   if (newest.recent.includes(request.key)) return true;
   if (newest.webhook !== request.webhook) return false;
+  const later = newest.pushedAt ?? newest.receivedAt;
+  if (later.getTime() > now.getTime() + SKEW_MS) return false; // by a clock that was ahead: it proves nothing until we are there
   if (newest.pushedAt && request.pushedAt) return newest.pushedAt.getTime() > Date.parse(request.pushedAt);
   return !newest.pushedAt && !request.pushedAt && newest.receivedAt.getTime() > Date.parse(request.receivedAt) + SKEW_MS;
 }
@@ -95,6 +97,7 @@ function holdMs(newest: Nudge, request: RenewRequest, override: Override, contex
   const { cooldownMs } = context.tuning;
   const age = context.now().getTime() - newest.at.getTime();
   if (Math.abs(age) < cooldownMs) return Math.max(100, cooldownMs - age);
+  if (age < 0) return 0; // patched by a clock that was ahead, maybe by days: nobody knows when, and nobody would wait so long
   const { imageDigest, message } = override.status;
   if (newest.key === request.key || verdictOf(message) !== "ok") return 0;
   const arrived = newest.digest !== null && imageDigest === newest.digest;

@@ -146,6 +146,7 @@ describe("renew: covered by another nudge", () => {
 
   it("joins by receive time where the sender has no clock", async () => {
     const world = await nudged(second({ pushedAt: null, receivedAt: at(3) }));
+    world.wait(3);
     expect(await renew(requestOf({ pushedAt: null }), world.context)).toMatchObject({ code: "JOINED" });
   });
 
