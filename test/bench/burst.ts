@@ -43,7 +43,6 @@ async function run(cluster: Cluster, relay: Started, modules: readonly string[],
   const started = Date.now();
   await sendAll(relay.port, modules, total, last);
   const sentMs = Date.now() - started;
-  const sentMs = Date.now() - started;
   say(`burst: all acknowledged after ${sentMs} ms`);
   const rightMs = (await allRight(deckhouse, last)) - started;
   const nudges = deckhouse.nudges();
