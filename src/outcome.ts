@@ -41,6 +41,7 @@ export type ErrorCode =
   | "AUTH_FAILED"
   | "TOO_MANY"
   | "TOO_LARGE"
+  | "NO_MEMORY" // all bodies in hand together are too many
   | "QUEUE_UNAVAILABLE"
   | "INTERNAL"
   // consumer
@@ -132,6 +133,7 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
   AUTH_FAILED: "bury",
   TOO_MANY: "bury",
   TOO_LARGE: "bury",
+  NO_MEMORY: "bury",
 };
 
 /** Errors that an operator must hear of at once; each is one log line with `alarm: <CODE>`, the key and what to do. */
