@@ -31,6 +31,7 @@ type Notification = z.infer<typeof notification>;
 
 export const distribution: RegistryProvider<{ events: unknown[] }> = {
   name: "distribution",
+  title: "CNCF Distribution (docker registry 2.8, 3.x)",
   auth: [{ kind: "token", header: "authorization", scheme: "Bearer" }],
   payload: z.object({ events: z.array(z.unknown()) }),
   pushes: ({ events }, delivery) => readEach(events, notification, (event) => toPush(event, delivery)),

@@ -19,6 +19,7 @@ const payload = z.union([z.array(z.unknown()), z.looseObject({ pushes: z.array(z
 
 export const generic: RegistryProvider<z.infer<typeof payload>> = {
   name: "generic",
+  title: "Pipelines, and whatever can send JSON",
   auth: [{ kind: "standard-webhooks" }, { kind: "token", header: "authorization", scheme: "Bearer" }],
   payload,
   pushes(body, delivery) {

@@ -30,6 +30,7 @@ type Resource = z.infer<typeof resource>;
 
 export const harbor: RegistryProvider<Payload> = {
   name: "harbor",
+  title: "Harbor",
   auth: [{ kind: "token", header: "authorization" }],
   payload,
   pushes(body, delivery) {

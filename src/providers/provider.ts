@@ -39,6 +39,8 @@ export type Push = PushEvent | Unreadable;
 export interface RegistryProvider<P = unknown> {
   /** Value in the configuration, name of the fixture folder and of the page in infra/registries/. */
   readonly name: string;
+  /** How people call it: the first column of the README's table of registries, which `npm run readme` writes. */
+  readonly title: string;
   /** The first is the default; `auth:` in the configuration chooses another by its kind. */
   readonly auth: readonly [AuthScheme, ...AuthScheme[]];
   /** A zod schema of the envelope: lists in it hold unknowns, so that one bad item does not hide the good ones. */
