@@ -1,6 +1,7 @@
 /** A relay in a Node process: edge, consumers, or both, from one configuration. */
 import { type AddressInfo } from "node:net";
-import { serve, type ServerType } from "@hono/node-server";
+import { type HttpBindings, serve, type ServerType } from "@hono/node-server";
+import type { Context } from "hono";
 import { getConnInfo } from "@hono/node-server/conninfo";
 import { createApp } from "./app.ts";
 import type { RelayConfig } from "./config.ts";
@@ -81,11 +82,17 @@ async function startEdge(config: RelayConfig, queues: Queues, observer: Observer
     receive: (delivery) => receive(delivery, context),
     ready: queues.ready,
     tooMany: (c) => isTooMany(getConnInfo(c).remote.address ?? ""),
+    bodyOf,
   });
   const { host, port } = config.listen;
   const server = await listen((listening) => serve({ fetch: app.fetch, hostname: host, port }, listening), `${host}:${port}`);
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`;
   return { url, port: server.port, stop: server.stop };
+}
+
+/** From Node's own stream; a body that is left half-way must not take the connection with it, on which the answer goes back. */
+export function bodyOf(c: Context<{ Bindings: HttpBindings }>): AsyncIterable<Uint8Array> {
+  return c.env.incoming.iterator({ destroyOnReturn: false });
 }
 
 async function listen(start: (listening: (info: AddressInfo) => void) => ServerType, where: string) {

@@ -9,7 +9,7 @@ import { configOrThrow } from "../../src/config.ts";
 import { processLog } from "../../src/observe.ts";
 import { untilStopped } from "../../src/process.ts";
 import { receive } from "../../src/receive.ts";
-import { startRelay } from "../../src/relay.ts";
+import { bodyOf, startRelay } from "../../src/relay.ts";
 import { createSecretReader } from "../../src/secrets.ts";
 
 const [, , kind = "", port = "", file = ""] = process.argv;
@@ -35,7 +35,7 @@ async function discard(): Promise<() => Promise<void>> {
   const config = await configOrThrow({ file });
   const readSecret = createSecretReader();
   const context = { config, observer, readSecret, store: nothing, storeUnparsed: nothing, now: () => new Date() };
-  return listen(createApp({ config, receive: (delivery) => receive(delivery, context), ready: nothing }));
+  return listen(createApp({ config, receive: (delivery) => receive(delivery, context), ready: nothing, bodyOf }));
 }
 
 async function edge(): Promise<() => Promise<void>> {
