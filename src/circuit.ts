@@ -1,9 +1,11 @@
 /** One per cluster: while its API server does not answer us, records wait in the queue and one probe asks. */
 import type { Observer } from "./observe.ts";
-import { ADVICE, type RelayError } from "./outcome.ts";
+import { ADVICE, type ErrorCode, type RelayError } from "./outcome.ts";
 
 const FIRST_PROBE_MS = 500;
 const LAST_PROBE_MS = 30_000;
+/** A server, or a proxy before it, that asks for more is asked again nevertheless. */
+const LONGEST_RETRY_AFTER_MS = 900_000;
 
 export interface Circuit {
   /** The error that opened it; null while it is closed. */
@@ -11,6 +13,8 @@ export interface Circuit {
   /** Milliseconds until the next probe is due; grows from half a second to half a minute, at least what the server asked for. */
   readonly waitMs: number;
   open(error: RelayError): void;
+  /** A run got what it asked for: the next failure is news again. A probe that was answered proves less: its own request may be all that works. */
+  succeeded(): void;
   /** One probe: closes the circuit and gives true when the API server answers. */
   probe(): Promise<boolean>;
 }
@@ -23,16 +27,27 @@ export function createCircuit(
 ): Circuit {
   let error: RelayError | null = null;
   let failures = 0;
+  let told: ErrorCode | null = null;
+  const tell = (reason: RelayError) => {
+    if (told !== reason.code) observer.alarm(reason.code, { what: ADVICE[reason.code] ?? reason.message, cluster, why: reason.message });
+    told = reason.code;
+  };
   return {
     get error() {
       return error;
     },
     get waitMs() {
-      return Math.max(Math.min(LAST_PROBE_MS, FIRST_PROBE_MS * 2 ** Math.min(10, failures)), (error?.retryAfterSeconds ?? 0) * 1000);
+      const asked = Math.min(LONGEST_RETRY_AFTER_MS, (error?.retryAfterSeconds ?? 0) * 1000);
+      return Math.max(Math.min(LAST_PROBE_MS, FIRST_PROBE_MS * 2 ** Math.min(10, failures)), asked);
     },
     open(reason) {
-      if (error === null) observer.alarm(reason.code, { what: ADVICE[reason.code] ?? reason.message, cluster, why: reason.message });
+      if (error === null && told !== null) failures += 1; // closed by a probe, and nothing but the probe went well
+      tell(reason);
       error = reason;
+    },
+    succeeded() {
+      failures = 0;
+      told = null;
     },
     async probe() {
       if (error === null) return true;
@@ -40,12 +55,12 @@ export function createCircuit(
         await probe();
       } catch (thrown) {
         error = toError(thrown);
+        tell(error);
         failures += 1;
         return false;
       }
       observer.outcome({ event: "process", outcome: "CIRCUIT_CLOSED", cluster });
       error = null;
-      failures = 0;
       return true;
     },
   };

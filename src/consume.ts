@@ -4,7 +4,7 @@
  */
 import type { Circuit } from "./circuit.ts";
 import { confirm } from "./confirm.ts";
-import { decode, type RenewRequest } from "./event.ts";
+import { decode, type RenewRequest, toAscii } from "./event.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, type ErrorCode, type Outcome, toRelayError, TREATMENT } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
@@ -28,6 +28,10 @@ export interface Unsettled {
 interface Work {
   readonly record: QueueRecord;
   readonly request: RenewRequest;
+}
+interface Settled {
+  readonly record: QueueRecord;
+  readonly settlement: Settlement;
 }
 
 /** Below what any template sets as the queue's maximum receive count, so that a record ends with our reason and not without one. */
@@ -54,8 +58,9 @@ export async function consume(
   if (context.circuit.error !== null) await context.circuit.probe();
 
   await inLanes(groups(work), async (group) => {
-    if (!timeLeft()) untouched.push(...group.map(({ record }) => record));
-    else await settleAll(await runGroup(group, context), context, failed);
+    const { settled, rest } = await runGroup(group, context, timeLeft);
+    untouched.push(...rest.map(({ record }) => record));
+    await settleAll(settled, context, failed);
   });
   return { failed, untouched };
 }
@@ -66,7 +71,7 @@ function sortOut(record: QueueRecord, context: ConsumeContext): Work | { settlem
   const now = context.now();
   if (read.kind === "newer") {
     alarm(context, "WORKER_TOO_OLD", { why: read.why });
-    return { settlement: { kind: "defer", next: { body: record.body, delaySeconds: TOO_NEW_SECONDS } } };
+    return { settlement: { kind: "defer", next: { body: toAscii(record.body), delaySeconds: TOO_NEW_SECONDS } } };
   }
   if (read.kind === "malformed") return bury(record, "MALFORMED", read.why, context);
   const { request } = read;
@@ -129,14 +134,18 @@ function newestFirst(a: RenewRequest, b: RenewRequest): number {
  * The newest runs. The others are covered by it only if it itself patched; they wait or fail with it; where it ended in any
  * other way (another push's nudge covers it, say), each of them is decided anew.
  */
-async function runGroup(group: readonly Work[], context: ConsumeContext): Promise<{ record: QueueRecord; settlement: Settlement }[]> {
-  const settled: { record: QueueRecord; settlement: Settlement }[] = [];
+async function runGroup(
+  group: readonly Work[],
+  context: ConsumeContext,
+  timeLeft: () => boolean,
+): Promise<{ settled: Settled[]; rest: readonly Work[] }> {
+  const settled: Settled[] = [];
   const end = (each: Work, outcome: Outcome) => {
     report(each, outcome, context);
     settled.push({ record: each.record, settlement: settlementOf(outcome, each.request, context.now(), context.random) });
   };
   let rest = group;
-  for (let head = rest[0]; head; head = rest[0]) {
+  for (let head = rest[0]; head && timeLeft(); head = rest[0]) {
     const others = rest.slice(1);
     const outcome = await attempt(head.request, context);
     end(head, outcome);
@@ -146,7 +155,7 @@ async function runGroup(group: readonly Work[], context: ConsumeContext): Promis
     const joined: Outcome = { kind: "done", code: "JOINED", detail: { coveredBy: key } };
     for (const other of isShared(outcome) ? others : []) end(other, outcome.kind === "done" ? joined : outcome);
   }
-  return settled;
+  return { settled, rest };
 }
 
 const isShared = (outcome: Outcome) => outcome.kind !== "done" || outcome.code === "NUDGED";
@@ -155,7 +164,9 @@ async function attempt(request: RenewRequest, context: ConsumeContext): Promise<
   const { circuit } = context;
   if (circuit.error !== null) return { kind: "failed", error: circuit.error };
   try {
-    return await (request.kind === "renew" ? renew(request, context) : confirm(request, context));
+    const outcome = await (request.kind === "renew" ? renew(request, context) : confirm(request, context));
+    circuit.succeeded();
+    return outcome;
   } catch (thrown) {
     const error = toRelayError(thrown);
     if (TREATMENT[error.code] === "circuit") circuit.open(error);
@@ -164,7 +175,7 @@ async function attempt(request: RenewRequest, context: ConsumeContext): Promise<
 }
 
 async function settleAll(
-  settlements: readonly { record: QueueRecord; settlement: Settlement }[],
+  settlements: readonly Settled[],
   { queue, observer, cluster }: ConsumeContext,
   failed: QueueRecord[],
 ): Promise<void> {

@@ -1,6 +1,7 @@
 /** The consumer's loop in a Node process: long-poll, work, wait while the circuit is open, until it is told to stop. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { consume, type ConsumeContext } from "./consume.ts";
+import { toAscii } from "./event.ts";
 import { ADVICE, toRelayError } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 
@@ -15,15 +16,25 @@ const QUEUE_PAUSE_MS = 1_000;
 /** Runs until `signal` is aborted; resolves when the batch in hand is settled. */
 export async function work(context: ConsumeContext & { readonly queue: Queue }, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    if (context.circuit.error !== null && !(await context.circuit.probe())) {
+    if (context.circuit.error !== null) {
       await pause(context.circuit.waitMs, signal);
-      continue;
+      if (signal.aborted || !(await context.circuit.probe())) continue;
     }
     const records = await take(context, signal);
-    if (records.length === 0) continue;
-    const started = Date.now();
+    if (records.length > 0) await workOn(records, context, signal);
+  }
+}
+
+/** What `consume` did not foresee must not end the loop, unseen beside an edge that goes on: the records come again, to their last receive. */
+async function workOn(records: readonly QueueRecord[], context: ConsumeContext & { queue: Queue }, signal: AbortSignal): Promise<void> {
+  const started = Date.now();
+  try {
     const { untouched } = await consume(records, context, () => !signal.aborted && Date.now() - started < START_WITHIN_MS);
     await giveBack(untouched, context);
+  } catch (thrown) {
+    const { code, message } = toRelayError(thrown);
+    context.observer.alarm(code, { what: ADVICE[code] ?? message, cluster: context.cluster, why: message });
+    await pause(QUEUE_PAUSE_MS, signal);
   }
 }
 
@@ -42,7 +53,7 @@ async function take({ queue, observer, cluster }: ConsumeContext & { queue: Queu
 /** By a copy, like every deferral: a record that was given back would count as received once more. */
 async function giveBack(records: readonly QueueRecord[], { queue }: { queue: Queue }): Promise<void> {
   if (records.length === 0) return;
-  await queue.defer(records.map((record) => ({ record, next: { body: record.body } }))).catch(() => {
+  await queue.defer(records.map((record) => ({ record, next: { body: toAscii(record.body) } }))).catch(() => {
     // they show again by themselves when their visibility ends
   });
 }

@@ -43,7 +43,7 @@ it("where memory is short the sender is told to come again, and everybody is hea
   const unused = async () => {};
   const context = { config, observer, readSecret: async () => "s", store: unused, storeUnparsed: unused, now: () => start };
   const app = createApp({ config, receive: (delivery) => receive(delivery, context), ready: unused });
-  const post = (body: ReadableStream<Uint8Array>) =>
+  const post = async (body: ReadableStream<Uint8Array>) =>
     app.request(new Request("http://edge/hooks/registry", { method: "POST", body, duplex: "half" }));
   const held = Array.from({ length: 64 }, () => slowBody(1024 ** 2));
   const answers = held.map(({ stream }) => post(stream));

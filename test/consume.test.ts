@@ -113,7 +113,7 @@ describe("consume: the circuit", () => {
     w.cluster.fail(new RelayError("CLUSTER_UNAUTHORIZED", "401"));
     await consume([recordOf(requestOf())], w.context); // the probe fails: nothing is asked
     expect(w.deferred).toHaveLength(2);
-    expect(w.codes()).toEqual(["CLUSTER_UNREACHABLE"]);
+    expect(w.codes()).toEqual(["CLUSTER_UNREACHABLE", "CLUSTER_UNAUTHORIZED"]);
 
     await consume([recordOf(b())], w.context);
     expect(w.circuit.error).toBeNull();
