@@ -9,7 +9,6 @@ import { TUNING } from "./consumer.ts";
 import type { DeckhouseModel } from "./deckhouse.ts";
 import type { QueueModel } from "./queue.ts";
 import { BAD, contentOf, digestOf, type RegistryModel } from "./registry.ts";
-import type { Figures } from "./schedule.ts";
 import type { Push } from "./senders.ts";
 import { virtualOf, type World } from "./world.ts";
 
@@ -18,6 +17,13 @@ export interface Finding {
   readonly kind: "lost" | "untrue" | "restless";
   readonly text: string;
 }
+
+/**
+ * Counts by name: each outcome by its own, and `pushes`, `patches`, `deploys`, `letters`; `falselyUnconfirmed`: such letters although the
+ * override holds what the tag holds; `namedLoosely`: wrong, and a letter names the module but not its last push; `wrongFiles`: the status
+ * is right, the files are another push's, since a patch met a deploy.
+ */
+export type Figures = Readonly<Record<string, number>>;
 
 interface Parts {
   readonly cluster: ClusterModel;
@@ -29,7 +35,7 @@ interface Parts {
 export class Audit {
   readonly pushes: Push[] = [];
   readonly #findings: Finding[] = [];
-  readonly #outcomes: Record<string, number> = {};
+  readonly #figures: Record<string, number> = {};
   /** Module → when REFUSED was told last. */
   readonly #refusals = new Map<string, number>();
   readonly #retags = new Map<string, number>();
@@ -53,26 +59,26 @@ export class Audit {
 
   conclude(isAtRest: boolean): { findings: readonly Finding[]; figures: Figures } {
     const { queue, cluster, deckhouse } = this.#parts;
-    const figures: Figures = {
-      pushes: this.pushes.length,
-      patches: cluster.patches.length,
-      deploys: deckhouse.deploys,
-      letters: queue.letters.size,
-      falselyUnconfirmed: 0,
-      namedLoosely: 0,
-      wrongFiles: 0,
-      outcomes: this.#outcomes,
-    };
+    this.#count("pushes", this.pushes.length);
+    this.#count("patches", cluster.patches.length);
+    this.#count("deploys", deckhouse.deploys);
+    this.#count("letters", queue.letters.size);
     if (!isAtRest || queue.size > 0) this.#find("restless", `not at rest, ${queue.size} records in the queue`);
-    else for (const { name } of cluster.list()) this.#check(name, figures);
-    return { findings: this.#findings, figures };
+    else for (const { name } of cluster.list()) this.#check(name);
+    return { findings: this.#findings, figures: this.#figures };
+  }
+
+  #count(name: string, count = 1): void {
+    this.#figures[name] = (this.#figures[name] ?? 0) + count;
   }
 
   #hear(line: OutcomeLine): void {
-    this.#outcomes[line.outcome] = (this.#outcomes[line.outcome] ?? 0) + 1;
+    this.#count(line.outcome);
     const { event, outcome, kind, module, key, nudge, why } = line;
     if (event === "record")
-      this.#world.tell?.(`${String(kind)} ${String(module)} ${key?.slice(0, 6)}.${String(nudge)}: ${outcome} ${String(why ?? "")}`);
+      this.#world.tell?.(
+        `${String(kind)} ${String(module)} ${key?.slice(0, 6)}.${String(nudge)}: ${outcome} ${typeof why === "string" ? why : ""}`,
+      );
     if (outcome === "REFUSED") this.#refusals.set(String(module), this.#world.timeline.now);
     if (outcome === "PICKED_UP") this.#checkPickedUp(line);
   }
@@ -99,7 +105,7 @@ export class Audit {
     if (isEarly && since.length === 0) this.#find("untrue", `PICKED_UP of push ${push.number} before Deckhouse did anything`);
   }
 
-  #check(module: string, figures: Figures): void {
+  #check(module: string): void {
     const { cluster, deckhouse, queue, registry } = this.#parts;
     const { imageTag, status } = cluster.read(module);
     const wanted = registry.resolve(module, imageTag);
@@ -109,8 +115,8 @@ export class Audit {
     });
     const isRight = status.imageDigest === wanted;
     if (isRight) {
-      figures.falselyUnconfirmed += letters.filter(({ code }) => code === "UNCONFIRMED").length;
-      if (deckhouse.files.get(module) !== wanted) figures.wrongFiles += 1;
+      this.#count("falselyUnconfirmed", letters.filter(({ code }) => code === "UNCONFIRMED").length);
+      if (deckhouse.files.get(module) !== wanted) this.#count("wrongFiles");
       return;
     }
     const last = this.pushes.findLast((push) => push.module === module && push.tag === imageTag);
@@ -119,7 +125,7 @@ export class Audit {
     const isSaid = status.message.startsWith("Validation error") || (this.#refusals.get(module) ?? 0) > last.at;
     if (last.content === BAD && isSaid) return; // there is nothing to run, and the override or an outcome says so
     if (letters.some(({ key }) => last.keys.has(key))) return;
-    if (letters.length > 0) figures.namedLoosely += 1;
+    if (letters.length > 0) this.#count("namedLoosely");
     else
       this.#find(
         "lost",

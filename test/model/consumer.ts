@@ -120,7 +120,7 @@ export class Consumer {
   /** A long poll; some records gather meanwhile, sometimes. */
   async #take(life: Life, max: number): Promise<QueueRecord[]> {
     const { random } = this.#world;
-    if (random.chance(0.2)) await life.process.sleep(random.between(0, 8 * SECOND));
+    if (random.chance(0.3)) await life.process.sleep(random.between(0, 15 * SECOND));
     await life.process.step();
     const records = this.#parts.queue.take(random.whole(1, max), life.process);
     if (records.length === 0) life.isBusy = false;

@@ -1,37 +1,24 @@
 /** Plays many schedules side by side: they share nothing, and so each turn of the event loop moves all of them. */
+import type { Figures } from "./audit.ts";
 import { play, type Played } from "./schedule.ts";
-import type { Mistake } from "./consumer.ts";
 
 const SIDE_BY_SIDE = 4;
 
-export async function playMany(seeds: readonly number[], mistake: Mistake = {}): Promise<Played[]> {
+export async function playMany(seeds: readonly number[]): Promise<Played[]> {
   const played: Played[] = [];
   const waiting = seeds.values();
   const lane = async () => {
-    for (const seed of waiting) played.push(await play(seed, { mistake }));
+    for (const seed of waiting) played.push(await play(seed));
   };
   await Promise.all(Array.from({ length: SIDE_BY_SIDE }, lane));
   return played.sort((a, b) => a.seed - b.seed);
 }
 
-/** Sums of all figures, and the seeds with findings. */
-export function summaryOf(played: readonly Played[]) {
-  const outcomes: Record<string, number> = {};
+/** Sums over all schedules. */
+export function figuresOf(played: readonly Played[]): Figures {
+  const total: Record<string, number> = { schedules: played.length };
   for (const { figures } of played) {
-    for (const [outcome, count] of Object.entries(figures.outcomes)) outcomes[outcome] = (outcomes[outcome] ?? 0) + count;
+    for (const [name, count] of Object.entries(figures)) total[name] = (total[name] ?? 0) + count;
   }
-  const sum = (name: "pushes" | "patches" | "deploys" | "letters" | "falselyUnconfirmed" | "namedLoosely" | "wrongFiles") =>
-    played.reduce((total, { figures }) => total + figures[name], 0);
-  return {
-    schedules: played.length,
-    pushes: sum("pushes"),
-    patches: sum("patches"),
-    deploys: sum("deploys"),
-    letters: sum("letters"),
-    falselyUnconfirmed: sum("falselyUnconfirmed"),
-    namedLoosely: sum("namedLoosely"),
-    wrongFiles: sum("wrongFiles"),
-    outcomes,
-    failed: played.filter(({ findings }) => findings.length > 0).map(({ seed, findings }) => ({ seed, findings })),
-  };
+  return total;
 }

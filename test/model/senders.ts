@@ -26,7 +26,7 @@ export interface Push {
 
 const REPO = "registry.test/modules";
 const PROVIDERS: Readonly<Record<Kind, string>> = { full: "distribution", second: "harbor", id: "generic", bare: "generic" };
-const CONFIG = configOf();
+export const CONFIG = configOf();
 
 function configOf(): RelayConfig {
   const common = { auth: null, secret: null, previousSecret: null, previousSecretUntil: null, username: null, insecure: true };
