@@ -1,6 +1,6 @@
 /** Runs the real `consume` as the worker and the Lambda function do, in a process that may be killed at any step and starts anew. */
 import { createCircuit } from "../../src/circuit.ts";
-import { consume } from "../../src/consume.ts";
+import { consume, type ConsumeContext } from "../../src/consume.ts";
 import type { Observer } from "../../src/observe.ts";
 import { toRelayError } from "../../src/outcome.ts";
 import type { QueueRecord } from "../../src/queue/queue.ts";
@@ -89,9 +89,9 @@ export class Consumer {
   async #work(life: Life): Promise<void> {
     const { process, context, port } = life;
     for (;;) {
-      if (context.circuit.error !== null && !(await context.circuit.probe())) {
+      if (context.circuit.error !== null) {
         await process.sleep(context.circuit.waitMs);
-        continue;
+        if (!(await context.circuit.probe())) continue;
       }
       const records = await this.#take(life, 200);
       if (records.length === 0) return;
@@ -132,7 +132,7 @@ export class Consumer {
 interface Life {
   readonly process: Process;
   readonly port: QueuePort;
-  readonly context: Parameters<typeof consume>[1];
+  readonly context: ConsumeContext;
   isBusy: boolean;
 }
 
