@@ -66,7 +66,7 @@ export const renewRequest = z.object({
   key: z.string().regex(/^[a-z0-9]{8,63}$/),
   nudge: z.int().min(0),
   webhook: name(64),
-  image: name(1024),
+  image: name(1100), // host, repository and tag at their longest
   actor: name(255).nullable(),
   pushedAt: instant.nullable(),
   receivedAt: instant,

@@ -8,6 +8,8 @@ import type { NewDeadLetter } from "./queue/queue.ts";
 /** Bodies over this are not kept whole: an SQS message holds 256 KiB, and base64 or escapes need room. */
 const KEEP_BYTES = 180 * 1024;
 const HEAD_BYTES = 4 * 1024;
+/** Headers have no limit of their own but Node's 16 KiB, and up to six characters for each of theirs. */
+const HEADER_BYTES = 16 * 1024;
 /** Never authentication: only what tells the format and the event. */
 const KEPT_HEADER =
   /^(?:content-type|content-encoding|user-agent|ce-[a-z0-9-]+|webhook-id|aeg-[a-z-]+|x-[a-z-]*(?:event|event-type|delivery|delivery-id|webhook-id))$/;
@@ -31,12 +33,14 @@ export function unparsedLetter(
   now: Date,
 ): NewDeadLetter {
   const at = now.toISOString();
+  const headers = Object.fromEntries(Object.entries(delivery.headers).filter(([name]) => KEPT_HEADER.test(name)));
+  const excess = Math.max(0, toAscii(JSON.stringify(headers)).length - HEADER_BYTES);
   const kept: StoredDelivery = {
     v: 1,
     kind: "delivery",
     webhook: delivery.webhook,
-    headers: Object.fromEntries(Object.entries(delivery.headers).filter(([name]) => KEPT_HEADER.test(name))),
-    body: keep(delivery.body, redact),
+    headers,
+    body: keep(delivery.body, redact, KEEP_BYTES - excess),
     receivedAt: at,
   };
   return {
@@ -65,7 +69,7 @@ export function storedDelivery(
   return { webhook, headers, receivedAt, body: body.whole ? Buffer.from(body.text, body.encoding) : null };
 }
 
-function keep(bytes: Uint8Array, redact: readonly string[]): StoredDelivery["body"] {
+function keep(bytes: Uint8Array, redact: readonly string[], room: number): StoredDelivery["body"] {
   const sha256 = createHash("sha256").update(bytes).digest("hex");
   const size = { bytes: bytes.byteLength, sha256 };
   const buffer = redacted(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), redact);
@@ -73,9 +77,9 @@ function keep(bytes: Uint8Array, redact: readonly string[]): StoredDelivery["bod
   const text = buffer.toString("utf8");
   const isText = Buffer.from(text, "utf8").equals(buffer);
   const escaped = isText ? toAscii(JSON.stringify(text)).length : Infinity;
-  if (escaped <= KEEP_BYTES) return { encoding: "utf8", text, whole: true, ...size };
+  if (escaped <= room) return { encoding: "utf8", text, whole: true, ...size };
   const base64 = buffer.toString("base64");
-  if (base64.length <= KEEP_BYTES) return { encoding: "base64", text: base64, whole: true, ...size };
+  if (base64.length <= room) return { encoding: "base64", text: base64, whole: true, ...size };
   return { encoding: "base64", text: buffer.subarray(0, HEAD_BYTES).toString("base64"), whole: false, ...size };
 }
 

@@ -7,6 +7,8 @@ import { type ErrorCode, RelayError } from "../outcome.ts";
 
 export const PLURAL = "modulepulloverrides";
 const TEXT_LIMIT = 300;
+/** A record that waits so long is tried once in between: what a proxy asks for may be weeks, or no instant at all. */
+const LONGEST_RETRY_AFTER_SECONDS = 3600;
 
 // https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
 const status = z.looseObject({
@@ -100,7 +102,7 @@ function sayingOf(got: Answer): string {
 /** Seconds. The header, which also comes with a plain-text body; else what the Status says. A date is not used by API servers. */
 function retryAfterOf(got: Answer): number | null {
   const seconds = Number(got.retryAfter ?? got.status?.details?.retryAfterSeconds ?? Number.NaN);
-  return Number.isFinite(seconds) && seconds >= 0 ? seconds : null;
+  return seconds >= 0 ? Math.min(seconds, LONGEST_RETRY_AFTER_SECONDS) : null;
 }
 
 // "request to https://… failed, reason: connect ECONNREFUSED 127.0.0.1:6443"

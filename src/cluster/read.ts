@@ -13,11 +13,15 @@ const text = z
   .nullish()
   .transform((value) => value || null);
 
+/** Deckhouse puts whole errors there. A confirm record holds it, and a queue takes no record beyond 200 KiB: the beginning tells what it is. */
+const MESSAGE_LENGTH = 2000;
+const message = text.transform((value) => value?.slice(0, MESSAGE_LENGTH) ?? null);
+
 const object = z.looseObject({
   kind: z.literal("ModulePullOverride"),
   metadata: z.looseObject({ name: z.string().min(1), resourceVersion: z.string().min(1), annotations: texts, labels: texts }),
   spec: z.looseObject({ imageTag: z.string(), source: text, scanInterval: text }),
-  status: z.looseObject({ message: text, imageDigest: text, updatedAt: text }).nullish(),
+  status: z.looseObject({ message, imageDigest: text, updatedAt: text }).nullish(),
 });
 const list = z.looseObject({ items: z.array(z.unknown()) });
 

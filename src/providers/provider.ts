@@ -51,8 +51,12 @@ export interface RegistryProvider<P = unknown> {
   readonly redact?: readonly string[];
 }
 
+/** More than any registry tells at once. A MiB of `0,` is half a million items, and saying of each what is wrong takes seconds, for everybody. */
+const MOST_ITEMS = 10_000;
+
 /** Reads each item of a list by its schema; `toPush` gives null for what is not a push. A bad item becomes {@link Unreadable}. */
 export function readEach<T>(items: readonly unknown[], schema: z.ZodType<T>, toPush: (item: T) => Push | null): Push[] {
+  if (items.length > MOST_ITEMS) return [{ unreadable: `more than ${MOST_ITEMS} items` }];
   return items.flatMap((item, index): Push[] => {
     const read = schema.safeParse(item);
     if (!read.success) return [{ unreadable: `[${index}] ${problems(read.error)}` }];
