@@ -2,7 +2,9 @@
  * Rules between the fields of a configuration. They read a sketch of the file that never fails, so that they speak
  * even where the schema has found problems too: every problem is told at once.
  */
+import { isDeepStrictEqual } from "node:util";
 import * as z from "zod";
+import type { QueueForm } from "../config.ts";
 import { providerNames, providers } from "../providers/index.ts";
 import { readQueue, readRepo, readUntil } from "./forms.ts";
 import { pathText, type Problem, Refusal, suggestion } from "./problem.ts";
@@ -136,15 +138,17 @@ function sourceRules({ webhooks, sources, clusters }: Sketch, problem: Tell): vo
 function queueRules({ webhooks, clusters, unparsed }: Sketch, problem: Tell): void {
   const names = Object.keys(clusters);
   const forms = new Map<string, string>();
+  const later: { path: string[]; text: string; of: string | null }[] = [{ path: ["unparsed"], text: textOf(unparsed), of: null }];
   let needsUnparsed = Object.keys(webhooks).length > 0 && names.length > 0 && !isGiven(unparsed);
-  for (const [name, { queue }] of Object.entries(clusters)) {
+  for (const [name, { queue, deadLetters }] of Object.entries(clusters)) {
+    later.push({ path: ["clusters", name, "deadLetters"], text: textOf(deadLetters), of: textOf(queue) });
     if (name === "unparsed")
       problem(["clusters", name], "this name is taken: the relay keeps unreadable deliveries under it", "choose another");
     const form = typeof queue === "string" ? readQueue(queue, ".") : null;
     if (form === null || form instanceof Refusal || form.kind === "embedded") needsUnparsed = false;
     if (form === null || form instanceof Refusal) continue;
-    if (form.kind !== "sqs" && form.kind !== "env") continue; // in the others each cluster has its own queue
-    const key = form.kind === "sqs" ? form.url : `env:${form.name}`;
+    if (!isOfSqs(form)) continue; // in the others each cluster has its own queue
+    const key = keyOf(form);
     const first = forms.get(key);
     if (first !== undefined)
       problem(
@@ -154,6 +158,7 @@ function queueRules({ webhooks, clusters, unparsed }: Sketch, problem: Tell): vo
       );
     else forms.set(key, name);
   }
+  for (const { path, text, of } of later) letterRules(path, text, of, forms, problem);
   if (needsUnparsed) {
     problem(
       ["unparsed"],
@@ -162,5 +167,24 @@ function queueRules({ webhooks, clusters, unparsed }: Sketch, problem: Tell): vo
     );
   }
 }
+
+/** Where letters go, `of` the queue of that text: never a queue that is consumed, where they would go round and round; and of the queue's own kind. */
+function letterRules(path: string[], text: string, of: string | null, queues: ReadonlyMap<string, string>, problem: Tell): void {
+  const form = readQueue(text, ".");
+  if (form instanceof Refusal) return;
+  const taken = isOfSqs(form) ? queues.get(keyOf(form)) : undefined;
+  if (taken !== undefined) problem(path, `the queue of clusters.${taken}: letters there would be taken for records`, "write another queue");
+  const own = of === null ? form : readQueue(of, ".");
+  if (own instanceof Refusal || (isOfSqs(own) ? isOfSqs(form) : isDeepStrictEqual(own, form))) return;
+  problem(
+    path,
+    "cannot hold the dead letters of this queue",
+    isOfSqs(own) ? "write an SQS queue" : "leave it out: they lie beside the queue",
+  );
+}
+
+const textOf = (value: unknown) => (typeof value === "string" ? value : "");
+const isOfSqs = (form: QueueForm) => form.kind === "sqs" || form.kind === "env";
+const keyOf = (form: QueueForm) => (form.kind === "sqs" ? form.url : form.kind === "env" ? `env:${form.name}` : JSON.stringify(form));
 
 const isGiven = (value: unknown) => value !== undefined && value !== null;

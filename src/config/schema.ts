@@ -19,14 +19,14 @@ export function relaySchema(folder: string) {
     previousSecretUntil: optional(written(forms.readUntil)),
     username: optional(text),
     host: optional(written(forms.readHost)),
-    sources: optional(z.array(text)),
+    sources: optional(z.array(text).transform((each) => each.flatMap(asWritten))),
     maxBody: optional(bytes),
     insecure: z.boolean().default(false),
     oidc: optional(z.unknown()), // known as a name; rules.ts refuses it until a provider authenticates so
   });
   const source = block({
     repo,
-    name: optional(text),
+    name: optional(text.max(253, "is too long")), // as long as an object's name; records hold no longer one
     noise: z.enum(["drop", "keep"]).default("drop"),
     aliases: z.array(repo).default([]),
     modules: z.array(text).min(1).default(["*"]),
@@ -51,6 +51,12 @@ export function relaySchema(folder: string) {
     limits: block({ body: bytes.default(MIB), unparsed: z.int().min(1).default(1000) }).prefault({}),
     tuning: tuning.prefault({}),
   });
+}
+
+/** A source's name as it stands, and its repo also in the one spelling that matching knows. */
+function asWritten(source: string): string[] {
+  const known = forms.readRepo(source);
+  return known instanceof Refusal || known === source ? [source] : [source, known];
 }
 
 const text = z.string().min(1, "is empty").max(1024, "is too long");
