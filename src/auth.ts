@@ -5,6 +5,9 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import type { AuthScheme, DeliveryHeaders } from "./providers/provider.ts";
 
+/** All but tokens of an issuer: those need no secret of ours, and are verified in oidc.ts. */
+export type SecretScheme = Exclude<AuthScheme, { kind: "oidc" }>;
+
 /** What is looked at. `rawBody` is what the wire brought, before any decoding. */
 export interface AuthRequest {
   readonly headers: DeliveryHeaders;
@@ -24,7 +27,7 @@ export interface Secrets {
 export type Verdict = "current" | "previous" | "refused";
 
 /** By which secret the request proves itself. Both are always tried, so the time does not tell which one is in use. */
-export function authenticate(scheme: AuthScheme, request: AuthRequest, secrets: Secrets): Verdict {
+export function authenticate(scheme: SecretScheme, request: AuthRequest, secrets: Secrets): Verdict {
   const proves = prover(scheme, request, secrets.username ?? null);
   const [byCurrent, byPrevious] = [secrets.current, secrets.previous ?? ""].map((secret) => proves(secret) && secret !== "");
   if (byCurrent) return "current";
@@ -40,7 +43,7 @@ const sha256 = (text: string) => createHash("sha256").update(text).digest();
 type Proves = (secret: string) => boolean;
 const refuse: Proves = () => false;
 
-function prover(scheme: AuthScheme, request: AuthRequest, username: string | null): Proves {
+function prover(scheme: SecretScheme, request: AuthRequest, username: string | null): Proves {
   switch (scheme.kind) {
     case "hmac":
       return hmac(scheme, request);
@@ -52,18 +55,17 @@ function prover(scheme: AuthScheme, request: AuthRequest, username: string | nul
       return standardWebhooks(request);
     case "url":
       return (secret) => sameSecret(request.pathSecret ?? "", secret);
-    case "oidc": // no provider of the table offers it, and the configuration refuses it by name
-      return refuse;
   }
 }
 
 /** An empty header, as Gitea sends it where no secret is set, is no signature; one that came twice is joined by ", " and matches nothing. */
-function hmac(scheme: Extract<AuthScheme, { kind: "hmac" }>, { headers, rawBody }: AuthRequest): Proves {
+function hmac(scheme: Extract<SecretScheme, { kind: "hmac" }>, { headers, rawBody }: AuthRequest): Proves {
   const prefix = scheme.prefix ?? "";
   const value = headers[scheme.header] ?? "";
   const signed = scheme.over === "form:payload" ? formPayload(headers, rawBody) : rawBody;
-  if (!value.startsWith(prefix) || signed === null) return refuse;
-  const given = value.slice(prefix.length);
+  const isPrefixed = value.startsWith(prefix);
+  if ((!isPrefixed && !scheme.prefixOptional) || signed === null) return refuse;
+  const given = isPrefixed ? value.slice(prefix.length) : value;
   const signature = scheme.encoding === "hex" ? given.toLowerCase() : given;
   return (secret) => sameSecret(signature, createHmac(scheme.hash, secret).update(signed).digest(scheme.encoding));
 }
@@ -79,7 +81,7 @@ function formPayload(headers: DeliveryHeaders, rawBody: Uint8Array): Uint8Array 
  * With `scheme`: `<scheme> <secret>`. Without, the header is a free field at the registry (Harbor's "auth header"):
  * people paste the secret alone or with `Bearer` before it, here as well as there, so both readings count.
  */
-function token(scheme: Extract<AuthScheme, { kind: "token" }>, { headers }: AuthRequest): Proves {
+function token(scheme: Extract<SecretScheme, { kind: "token" }>, { headers }: AuthRequest): Proves {
   const value = headers[scheme.header] ?? "";
   const behindWord = after(scheme.scheme ?? "Bearer", value);
   if (scheme.scheme !== undefined) return (secret) => sameSecret(behindWord, secret);
@@ -108,7 +110,8 @@ const TOLERANCE_SECONDS = 5 * 60;
 
 /**
  * https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
- * A secret `whsec_…` is base64 of the key; any other secret is the key itself. Versions other than v1 are passed over.
+ * A secret `whsec_…` is base64 of the key. Without that prefix it is so for the libraries, and the key itself for openssl and
+ * whoever reads no specification: both count. Versions other than v1 are passed over.
  */
 function standardWebhooks({ headers, rawBody, now }: AuthRequest): Proves {
   const id = headers["webhook-id"] ?? "";
@@ -118,11 +121,20 @@ function standardWebhooks({ headers, rawBody, now }: AuthRequest): Proves {
   if (id === "" || !/^\d{1,12}$/.test(timestamp) || age > TOLERANCE_SECONDS) return refuse;
   if (/,(?: |$)/.test(signatures)) return refuse; // the header came twice
   return (secret) => {
-    const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice("whsec_".length), "base64") : Buffer.from(secret);
-    const wanted = createHmac("sha256", key).update(`${id}.${timestamp}.`).update(rawBody).digest("base64");
-    const matches = signatures.split(" ").map((each) => sameSecret(each, `v1,${wanted}`));
-    return key.length > 0 && matches.includes(true);
+    const wanted = signingKeys(secret).map((key) => createHmac("sha256", key).update(`${id}.${timestamp}.`).update(rawBody).digest("base64"));
+    return signatures
+      .split(" ")
+      .flatMap((each) => wanted.map((signature) => sameSecret(each, `v1,${signature}`)))
+      .includes(true);
   };
+}
+
+/** None of them empty: anybody could sign with that. */
+function signingKeys(secret: string): Buffer[] {
+  const encoded = secret.replace(/^whsec_/, "");
+  const keys = BASE64.test(encoded) ? [Buffer.from(encoded, "base64")] : [];
+  if (encoded === secret) keys.push(Buffer.from(secret));
+  return keys.filter((key) => key.length > 0);
 }
 
 function splitOnce(text: string, separator: string): [string, string | undefined] {

@@ -128,6 +128,17 @@ describe("hmac", () => {
     expect(check("sha256=")).toBe("refused");
   });
 
+  it("takes hex without its prefix too where the prefix is optional, and no other prefix", () => {
+    const optional: AuthScheme = { ...scheme, prefixOptional: true };
+    const check = (value: string) => authenticate(optional, request({ "x-hub-signature-256": value }), secrets);
+    expect(check(`sha256=${hex(rawBody)}`)).toBe("current");
+    expect(check(hex(rawBody))).toBe("current");
+    expect(check(`sha1=${hex(rawBody)}`)).toBe("refused");
+    expect(check(`sha256=sha256=${hex(rawBody)}`)).toBe("refused");
+    expect(check("sha256=")).toBe("refused");
+    expect(check("")).toBe("refused");
+  });
+
   it("takes base64 in its own case only", () => {
     const base64: AuthScheme = { kind: "hmac", header: "x-signature", hash: "sha256", encoding: "base64" };
     const signature = createHmac("sha256", SECRET).update(rawBody).digest("base64");

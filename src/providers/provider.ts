@@ -13,11 +13,13 @@ export type AuthScheme =
       hash: "sha1" | "sha256";
       encoding: "hex" | "base64";
       prefix?: string;
+      /** The prefix may be missing. */
+      prefixOptional?: true;
       over?: "body" | "form:payload";
     }
   | { kind: "token"; header: string; scheme?: string }
   | { kind: "basic" }
-  | { kind: "oidc" }
+  | { kind: "oidc"; issuers?: readonly string[]; keys?: string } // where the provider is always one issuer's: its names, the URL of its keys
   | { kind: "standard-webhooks" }
   | { kind: "url" };
 
@@ -28,6 +30,18 @@ export type DeliveryHeaders = Readonly<Record<string, string>>;
 export interface DeliveryContext {
   readonly headers: DeliveryHeaders;
   readonly host: string | null;
+}
+
+/** A question that a sender asks before it sends anything, and what to answer. `payload` is the decoded body, undefined with OPTIONS. */
+export interface HandshakeRequest {
+  readonly method: "POST" | "OPTIONS";
+  readonly headers: DeliveryHeaders;
+  readonly payload: unknown;
+}
+export interface Handshake {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Readonly<Record<string, unknown>> | null;
 }
 
 /** An item of a delivery that looks like a push and could not be read. It is stored raw; the other items go on. */
@@ -47,6 +61,11 @@ export interface RegistryProvider<P = unknown> {
   readonly payload: z.ZodType<P>;
   /** Pure. [] means: not a push, and that is success. */
   pushes(payload: P, delivery: DeliveryContext): Push[];
+  /**
+   * The answer to a sender's handshake; null: it is none. Pure, like `pushes`. A POST is authenticated before; an OPTIONS only where
+   * the secret is in the path, since it carries no header of the sender's owner: answer it with nothing that a stranger must not learn.
+   */
+  handshake?(request: HandshakeRequest): Handshake | null;
   /** Dotted paths (`*` for any index) that are never stored or logged, for example a JWT in an actor field. */
   readonly redact?: readonly string[];
 }
