@@ -30,6 +30,13 @@ export interface Relay {
 }
 
 const REFUSED_CALLS_PER_MINUTE = 30;
+/**
+ * A delivery is there within seconds or not at all. Node's own limits (a minute, five minutes, looked at every 30 s) would let callers
+ * without a secret hold what all bodies may hold together: https://nodejs.org/api/http.html#serverrequesttimeout
+ */
+const PATIENCE = { headersTimeout: 10_000, requestTimeout: 20_000, connectionsCheckingInterval: 5_000 };
+/** For requests in hand when we are told to stop: longer than any is worked on, shorter than whoever stops us waits (Docker: 10 s). */
+const GRACE_MS = 2_000;
 
 /** Throws an Error that says what to do where a queue, a cluster or the port cannot be had. */
 export async function startRelay({ config, observer, roles = ["edge", "consumer"], clusters }: RelayOptions): Promise<Relay> {
@@ -85,7 +92,10 @@ async function startEdge(config: RelayConfig, queues: Queues, observer: Observer
     bodyOf,
   });
   const { host, port } = config.listen;
-  const server = await listen((listening) => serve({ fetch: app.fetch, hostname: host, port }, listening), `${host}:${port}`);
+  const server = await listen(
+    (listening) => serve({ fetch: app.fetch, hostname: host, port, serverOptions: PATIENCE }, listening),
+    `${host}:${port}`,
+  );
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`;
   return { url, port: server.port, stop: server.stop };
 }
@@ -102,10 +112,12 @@ async function listen(start: (listening: (info: AddressInfo) => void) => ServerT
   });
 }
 
-/** Requests in hand are answered; connections that only wait are closed. */
+/** Requests in hand are answered; connections that only wait are closed, and after a while those whose request never comes to its end. */
 async function close(server: ServerType): Promise<void> {
   await new Promise<void>((done) => {
     server.close(() => done());
-    if ("closeIdleConnections" in server) server.closeIdleConnections();
+    if (!("closeIdleConnections" in server)) return;
+    server.closeIdleConnections();
+    setTimeout(() => server.closeAllConnections(), GRACE_MS).unref();
   });
 }

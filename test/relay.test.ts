@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -167,6 +168,18 @@ describe("a fault of the API server", () => {
 it("a second process on the same queue folder is refused, and told what to do", async () => {
   await start();
   await expect(startRelay({ config: config(), observer: observed.observer })).rejects.toThrow(/in use by another process/);
+});
+
+it("stops although a request never comes to its end", async () => {
+  await start({ roles: ["edge"] });
+  const socket = connect(relay?.port ?? 0, "127.0.0.1");
+  const cut = new Promise((resolve) => socket.on("close", resolve).on("error", () => {}));
+  await new Promise<void>((resolve) =>
+    socket.write("POST /hooks/registry HTTP/1.1\r\nhost: edge\r\ncontent-length: 100\r\n\r\nhalf of it", () => resolve()),
+  );
+  expect(await push("1")).toBe(202); // so the half one was read too
+  await stop();
+  await cut;
 });
 
 it("a port that is taken is an error that names it", async () => {
