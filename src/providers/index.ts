@@ -1,10 +1,23 @@
 /** The table of registries. A row here, a folder in test/fixtures/, a page in infra/registries/: that is a provider. */
+import { artifactory } from "./artifactory.ts";
 import { distribution } from "./distribution.ts";
 import { generic } from "./generic.ts";
+import { ghcr } from "./ghcr.ts";
+import { gitlab } from "./gitlab.ts";
 import { harbor } from "./harbor.ts";
+import { nexus } from "./nexus.ts";
 import type { RegistryProvider } from "./provider.ts";
 
-const table = { distribution, generic, harbor };
+// in this order they stand in the README
+const table = {
+  distribution,
+  gitlab,
+  harbor,
+  nexus,
+  artifactory,
+  ghcr,
+  generic,
+};
 Object.setPrototypeOf(table, null); // so that `provider: constructor` is no more known than other words
 
 export const providers: Readonly<Record<string, RegistryProvider>> = table;
