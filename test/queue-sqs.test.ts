@@ -5,6 +5,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { openSqs, type SqsOptions } from "../src/queue/sqs.ts";
 import { endpointOf, partsOfArn, regionOf } from "../src/queue/sqs/address.ts";
 import { batchesOf, twice } from "../src/queue/sqs/batch.ts";
+import { SqsDeadLetters } from "../src/queue/sqs/letters.ts";
+import type { Wire } from "../src/queue/sqs/wire.ts";
 import { queueContract } from "./contracts/queue.ts";
 
 let server: FauxqsServer;
@@ -214,5 +216,41 @@ describe("batches", () => {
   it("fail when entries fail twice", async () => {
     const failing = twice(["a", "b"], "sending", async () => [0]);
     await expect(failing).rejects.toMatchObject({ code: "QUEUE_UNAVAILABLE", message: "sending: the queue refused 1 of 2 entries" });
+  });
+});
+
+describe("a sweep of dead letters", () => {
+  /** A queue on a clock of its own, whose messages show again when their time is over. */
+  function slowQueue(count: number) {
+    let now = 0;
+    const messages = Array.from({ length: count }, (_, index) => ({ id: String(index), visibleAt: 0 }));
+    const wire: Wire = {
+      send: async () => [],
+      remove: async () => [],
+      hide: async () => [],
+      attributes: async () => ({}),
+      urlOf: async () => "",
+      at: () => wire,
+      close() {},
+      async receive({ max, visibilitySeconds }) {
+        now += 1;
+        const taken = messages.filter(({ visibleAt }) => visibleAt <= now).slice(0, max);
+        for (const message of taken) message.visibleAt = now + visibilitySeconds;
+        return taken.map(({ id }) => ({ id, receipt: id, body: "{}", receiveCount: 1, sentAt: 0, attributes: {} }));
+      },
+    };
+    return { letters: new SqsDeadLetters(async () => wire), pass: (seconds: number) => (now += seconds) };
+  }
+
+  it("meets each one once, also when those that are kept show again before it has met the others", async () => {
+    const { letters, pass } = slowQueue(45);
+    const met: string[] = [];
+    const done = await letters.sweep(async ({ id }) => {
+      met.push(id);
+      pass(4); // a target queue that answers slowly
+      return "keep";
+    });
+    expect(met.toSorted((a, b) => Number(a) - Number(b))).toEqual(Array.from({ length: 45 }, (_, index) => String(index)));
+    expect(done).toEqual({ removed: 0, kept: 45 });
   });
 });

@@ -62,16 +62,21 @@ export class SqsDeadLetters implements DeadLetters {
     return total(await (await this.#queue()).attributes());
   }
 
-  /** Takes letters until none comes that was not seen, and gives back at the end what is kept, also after an error. */
+  /**
+   * Takes letters until none comes, and gives back at the end what is kept, also after an error. Letters that were seen show again when
+   * this takes longer than a look: a round of nothing else is no end, only as many in a row as it takes to meet each of them again.
+   */
   async #visit(queue: Wire, each: (message: Message) => Promise<"remove" | "keep" | "stop">): Promise<void> {
     const seen = new Set<string>();
     const held = new Map<string, string>();
+    let stale = 0;
     try {
       for (;;) {
         const messages = await queue.receive({ max: TEN, waitSeconds: WAIT_SECONDS, visibilitySeconds: LOOK_SECONDS });
         for (const { id, receipt } of messages) held.set(id, receipt);
         const fresh = messages.filter(({ id }) => !seen.has(id));
-        if (fresh.length === 0) return;
+        stale = fresh.length > 0 ? 0 : stale + 1;
+        if (messages.length === 0 || stale > seen.size / TEN + 1) return;
         for (const message of fresh) {
           seen.add(message.id);
           const next = await each(message);
