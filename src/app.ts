@@ -45,6 +45,7 @@ export function createApp(context: AppContext): Hono {
   const hook = async (c: Context) => responseOf(await handle(c, context, bodies));
   app.post("/hooks/:webhook", hook);
   app.post("/hooks/:webhook/:secret", hook);
+  app.on("OPTIONS", ["/hooks/:webhook", "/hooks/:webhook/:secret"], hook); // asked before a first delivery; mostly answered 405
   app.all("/hooks/*", (c) => c.body(null, 405, { allow: "POST" }));
   app.notFound((c) => c.body(null, 404));
   app.onError((_error, c) => c.body(null, 503, { "retry-after": RETRY_AFTER_SECONDS })); // Hono would print the error, and the path with it
@@ -55,11 +56,12 @@ async function handle(c: Context, context: AppContext, bodies: Bodies): Promise<
   const webhook = c.req.param("webhook") ?? "";
   const { limits, webhooks } = context.config;
   const own = Object.hasOwn(webhooks, webhook) ? webhooks[webhook]?.maxBody : null;
+  const method = c.req.method === "OPTIONS" ? "OPTIONS" : "POST";
   const headers: Record<string, string> = {};
   c.req.raw.headers.forEach((value, name) => (headers[name] = value));
   try {
     const answer = await bodies.read(context.bodyOf?.(c) ?? c.req.raw.body, own ?? limits.body, async (body) =>
-      answerOf(await context.receive({ webhook, pathSecret: c.req.param("secret") ?? null, headers, body })),
+      answerOf(await context.receive({ webhook, method, pathSecret: c.req.param("secret") ?? null, headers, body })),
     );
     if (answer.status === 401 && context.tooMany?.(c)) throw new RelayError("TOO_MANY", "too many refused calls");
     return answer;
@@ -79,6 +81,7 @@ export function answerOf({ outcome, understood }: Received): Answer {
     const decision = status === 503 ? "failed" : "refused";
     return { status, decision, reason, headers, body: open ? { decision, reason, key: null } : null };
   }
+  if (understood?.handshake) return { ...understood.handshake, decision: "skipped", reason: "HANDSHAKE" };
   const keys = [...new Set(understood?.requests.map((request) => request.key))];
   const decision = outcome.kind === "skipped" ? "skipped" : outcome.kind === "done" && outcome.code === "UNPARSED" ? "unparsed" : "queued";
   const reason = outcome.kind === "skipped" ? outcome.reason : decision === "unparsed" ? "UNPARSED" : null;

@@ -121,7 +121,9 @@ function standardWebhooks({ headers, rawBody, now }: AuthRequest): Proves {
   if (id === "" || !/^\d{1,12}$/.test(timestamp) || age > TOLERANCE_SECONDS) return refuse;
   if (/,(?: |$)/.test(signatures)) return refuse; // the header came twice
   return (secret) => {
-    const wanted = signingKeys(secret).map((key) => createHmac("sha256", key).update(`${id}.${timestamp}.`).update(rawBody).digest("base64"));
+    const wanted = signingKeys(secret).map((key) =>
+      createHmac("sha256", key).update(`${id}.${timestamp}.`).update(rawBody).digest("base64"),
+    );
     return signatures
       .split(" ")
       .flatMap((each) => wanted.map((signature) => sameSecret(each, `v1,${signature}`)))

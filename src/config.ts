@@ -22,6 +22,18 @@ export type OpenableQueue = Exclude<QueueForm, { kind: "env" }>;
 /** A secret by reference: read at run time, cached, read again on rotation. Never the secret itself. */
 export type SecretRef = { kind: "env"; name: string } | { kind: "file"; path: string };
 
+/** Whose tokens a webhook takes. Of `email` and `subject` at least one is given, and whatever is given must hold. */
+export interface OidcConfig {
+  /** The `iss` claim, letter for letter; null: the provider's own. */
+  readonly issuer: string | null;
+  readonly audience: string;
+  readonly email: string | null;
+  /** Globs over the `sub` claim; empty: not asked for. */
+  readonly subject: readonly string[];
+  /** The issuer's public keys (JWKS); null: from where the provider, or the issuer's own discovery document, says. */
+  readonly keys: SecretRef | { kind: "url"; url: string } | null;
+}
+
 export interface WebhookConfig {
   readonly provider: string;
   /** An AuthScheme kind where the provider knows several; null: its first. */
@@ -40,6 +52,8 @@ export interface WebhookConfig {
   readonly maxBody: number | null;
   /** True only where the file says so in so many words: no secret at all. */
   readonly insecure: boolean;
+  /** Given where the scheme is `oidc`, which has no secret. */
+  readonly oidc: OidcConfig | null;
 }
 export interface SourceConfig {
   /** `host[:port]/path`, host lower case, without scheme and trailing slash; a default port (443, 80) is dropped. */

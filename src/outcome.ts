@@ -8,6 +8,7 @@ import type { RenewRequest } from "./event.ts";
 /** Why a delivery or a record is not for us. Not an error: answered 200, or acknowledged. */
 export type SkipReason =
   // at the edge
+  | "HANDSHAKE" // a sender's question before it sends anything, answered
   | "NOT_A_PUSH" // pull, delete, mount, blob, ping, scan …
   | "NO_TAG" // a push by digest alone moves no tag
   | "NOISE_TAG" // werf's and cosign's bookkeeping
@@ -39,6 +40,7 @@ export type ErrorCode =
   | "UNKNOWN_WEBHOOK"
   | "METHOD"
   | "AUTH_FAILED"
+  | "KEYS_UNAVAILABLE" // a token cannot be verified: its issuer's keys cannot be had
   | "TOO_MANY"
   | "TOO_LARGE"
   | "NO_MEMORY" // all bodies in hand together are too many
@@ -131,6 +133,7 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
   UNKNOWN_WEBHOOK: "bury",
   METHOD: "bury",
   AUTH_FAILED: "bury",
+  KEYS_UNAVAILABLE: "bury",
   TOO_MANY: "bury",
   TOO_LARGE: "bury",
   NO_MEMORY: "bury",

@@ -2,25 +2,17 @@
  * The first use case: a registry calls, and a push that concerns us is stored durably before anybody is told so.
  * In this order, each once: size → authenticate (raw bytes) → parse → pushes → match → store → answer.
  */
-import { authenticate } from "./auth.ts";
-import { decodeBody } from "./body.ts";
-import type { RelayConfig, SecretRef, WebhookConfig } from "./config.ts";
+import { admit, type AdmitContext, type Delivery, providerOf } from "./admit.ts";
+import { type Body, decodeBody } from "./body.ts";
+import type { RelayConfig, WebhookConfig } from "./config.ts";
 import { encode, imageOf, keyOf, type PushEvent, type RenewRequest } from "./event.ts";
 import { matchPush } from "./match.ts";
-import type { Observer } from "./observe.ts";
-import { type Outcome, RelayError, type SkipReason, toRelayError } from "./outcome.ts";
-import { providers } from "./providers/index.ts";
-import { type DeliveryHeaders, pushesOf, type Reading, type RegistryProvider, schemeOf } from "./providers/provider.ts";
+import { type ErrorCode, type Outcome, RelayError, type SkipReason, toRelayError } from "./outcome.ts";
+import { type Handshake, pushesOf, type Reading } from "./providers/provider.ts";
 import type { NewDeadLetter, NewRecord } from "./queue/queue.ts";
 import { unparsedLetter } from "./unparsed.ts";
 
-/** One HTTP request as it came. `body` is raw; headers have lower-case names. `pathSecret` stands behind the webhook's name. */
-export interface Delivery {
-  readonly webhook: string;
-  readonly pathSecret: string | null;
-  readonly headers: DeliveryHeaders;
-  readonly body: Uint8Array;
-}
+export type { Delivery };
 
 /** What a delivery says, before anything is stored. `skipped` has one entry per push that is not for us. */
 export interface Understanding {
@@ -29,6 +21,8 @@ export interface Understanding {
   readonly skipped: readonly Skipped[];
   /** Why the body, or items of it, could not be read. */
   readonly unreadable: readonly string[];
+  /** What a sender that only asks is answered. */
+  readonly handshake: Handshake | null;
 }
 export interface Skipped {
   readonly repository: string | null;
@@ -40,12 +34,10 @@ export interface Skipped {
 /** Records by cluster. All or an error: RelayError QUEUE_UNAVAILABLE, and the sender tries again. */
 export type Store = (records: ReadonlyMap<string, readonly NewRecord[]>) => Promise<void>;
 
-export interface ReceiveContext {
+export interface ReceiveContext extends AdmitContext {
   readonly config: RelayConfig;
-  readonly readSecret: (ref: SecretRef) => Promise<string>;
   readonly store: Store;
   readonly storeUnparsed: (letter: NewDeadLetter) => Promise<void>;
-  readonly observer: Observer;
   readonly now: () => Date;
 }
 
@@ -73,53 +65,23 @@ async function attempt(delivery: Delivery, context: ReceiveContext, now: Date): 
   }
 }
 
-/** Finds the webhook and lets the delivery in, or throws UNKNOWN_WEBHOOK or AUTH_FAILED. Nothing is parsed before. */
-export async function admit(delivery: Delivery, context: Pick<ReceiveContext, "config" | "readSecret" | "observer">, now: Date) {
-  const webhook = Object.hasOwn(context.config.webhooks, delivery.webhook) ? context.config.webhooks[delivery.webhook] : undefined;
-  if (!webhook) throw new RelayError("UNKNOWN_WEBHOOK", "no such webhook");
-  if (webhook.insecure && !webhook.secret) return webhook;
-  const scheme = schemeOf(providerOf(webhook), webhook.auth);
-  if (!scheme) throw new RelayError("INTERNAL", `the provider knows no scheme "${webhook.auth}"`);
-  const verdict = authenticate(
-    scheme,
-    { headers: delivery.headers, rawBody: delivery.body, pathSecret: delivery.pathSecret, now },
-    await secretsOf(webhook, context.readSecret, now),
-  );
-  if (verdict === "refused") throw new RelayError("AUTH_FAILED", "not authenticated");
-  if (verdict === "previous") {
-    context.observer.alarm("OLD_SECRET", {
-      what: "a sender still uses the previous secret of this webhook; change it there before it ends",
-      webhook: delivery.webhook,
-    });
-  }
-  return webhook;
-}
-
-async function secretsOf(webhook: WebhookConfig, readSecret: ReceiveContext["readSecret"], now: Date) {
-  const { secret, previousSecret, previousSecretUntil } = webhook;
-  if (!secret) throw new RelayError("INTERNAL", "the webhook has no secret");
-  const expired = previousSecretUntil !== null && now.getTime() >= Date.parse(previousSecretUntil);
-  return {
-    current: await readSecret(secret),
-    previous: previousSecret && !expired ? await readSecret(previousSecret) : null,
-    username: webhook.username,
-  };
-}
-
-function providerOf(webhook: WebhookConfig): RegistryProvider {
-  const provider = providers[webhook.provider];
-  if (!provider) throw new RelayError("INTERNAL", `unknown provider "${webhook.provider}"`);
-  return provider;
-}
-
-/** The pure half: what this delivery would lead to. Never throws for what a sender can put into a body. */
+/** The pure half: what this delivery would lead to. Throws METHOD for an OPTIONS that is no handshake, and nothing for what a body can hold. */
 export function understand(
-  delivery: Pick<Delivery, "webhook" | "headers" | "body">,
+  delivery: Pick<Delivery, "webhook" | "method" | "headers" | "body">,
   webhook: WebhookConfig,
   config: RelayConfig,
   now: Date,
 ): Understanding {
-  const { pushes, unreadable } = read(delivery, webhook);
+  const read = readAs(delivery, webhook);
+  if ("handshake" in read)
+    return {
+      ...read,
+      events: [],
+      requests: [],
+      skipped: [{ repository: null, tag: null, reason: "HANDSHAKE", hint: null }],
+      unreadable: [],
+    };
+  const { pushes, unreadable } = read;
   const requests: RenewRequest[] = [];
   const skipped: Skipped[] = [];
   for (const push of pushes) {
@@ -134,13 +96,20 @@ export function understand(
     }
   }
   if (pushes.length === 0 && unreadable.length === 0) skipped.push({ repository: null, tag: null, reason: "NOT_A_PUSH", hint: null });
-  return { events: pushes, requests, skipped, unreadable };
+  return { events: pushes, requests, skipped, unreadable, handshake: null };
 }
 
-function read({ body, headers }: Pick<Delivery, "headers" | "body">, webhook: WebhookConfig): Reading {
-  const decoded = decodeBody(body, headers["content-type"]);
+type Question = Pick<Delivery, "method" | "headers" | "body">;
+
+/** An OPTIONS is a question or nothing: it may come from anybody, so its body is not even decoded. */
+function readAs({ method = "POST", body, headers }: Question, webhook: WebhookConfig): Reading | { handshake: Handshake } {
+  const provider = providerOf(webhook);
+  const decoded: Body = method === "POST" ? decodeBody(body, headers["content-type"]) : { ok: true, value: undefined };
   if (!decoded.ok) return { pushes: [], unreadable: [decoded.why] };
-  return pushesOf(providerOf(webhook), decoded.value, { headers, host: webhook.host });
+  const handshake = provider.handshake?.({ method, headers, payload: decoded.value }) ?? null;
+  if (handshake) return { handshake };
+  if (method !== "POST") throw new RelayError("METHOD", "only POST");
+  return pushesOf(provider, decoded.value, { headers, host: webhook.host });
 }
 
 function requestOf(push: PushEvent, target: Pick<RenewRequest, "cluster" | "module" | "source" | "webhook">, now: Date): RenewRequest {
@@ -199,6 +168,8 @@ export function outcomeOf(understood: Understanding): Outcome {
   return { kind: "skipped", reason: first?.reason ?? "NOT_A_PUSH", detail: { hint: first?.hint ?? null } };
 }
 
+const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["QUEUE_UNAVAILABLE", "KEYS_UNAVAILABLE", "INTERNAL"]);
+
 function report(delivery: Delivery, { outcome, understood }: Received, context: ReceiveContext, started: Date): void {
   const ended = context.now();
   const known = Object.hasOwn(context.config.webhooks, delivery.webhook);
@@ -212,7 +183,7 @@ function report(delivery: Delivery, { outcome, understood }: Received, context: 
   const { observer } = context;
   if (outcome.kind === "failed") {
     observer.outcome({ ...line, outcome: outcome.error.code, why: outcome.error.message });
-    if (outcome.error.code === "QUEUE_UNAVAILABLE" || outcome.error.code === "INTERNAL") {
+    if (ALARMS.has(outcome.error.code)) {
       observer.alarm(outcome.error.code, { what: outcome.error.message, webhook: line.webhook });
     }
     return;

@@ -236,11 +236,7 @@ describe("a file that is no data", () => {
 describe("each problem, with its path and a hint", () => {
   it.each<[string, string, string]>([
     // webhooks
-    [
-      "provider",
-      withWebhook({ provider: "habor" }),
-      'webhooks.prod.provider: unknown provider "habor"; known: distribution, generic, harbor',
-    ],
+    ["provider", withWebhook({ provider: "habor" }), 'webhooks.prod.provider: unknown provider "habor"; known: '],
     ["no provider", withTop({ webhooks: { prod: { secret: "env:S" } } }), "webhooks.prod.provider: expected string, it is missing"],
     ["unknown key", withWebhook({ secert: "env:S" }), 'webhooks.prod.secert: unknown key (did you mean "secret"?)'],
     ["unknown key, top", withTop({ cluster: {} }), 'cluster: unknown key (did you mean "clusters"?)'],
@@ -251,8 +247,8 @@ describe("each problem, with its path and a hint", () => {
       'webhooks."a/b": a name has letters, digits, - _ . and at most 63 characters',
     ],
     ["auth", withWebhook({ auth: "hmac" }), "webhooks.prod.auth: harbor does not authenticate in this way (known: "],
-    ["auth oidc", withWebhook({ auth: "oidc" }), "webhooks.prod.auth: oidc is not supported yet"],
-    ["oidc", withWebhook({ oidc: { audience: "x" } }), "webhooks.prod.oidc: oidc is not supported yet"],
+    ["auth oidc", withWebhook({ auth: "oidc" }), "webhooks.prod.auth: harbor does not authenticate in this way"],
+    ["oidc", withWebhook({ oidc: { audience: "x" } }), "webhooks.prod.oidc: this webhook authenticates by token"],
     [
       "no secret",
       withTop({ webhooks: { prod: { provider: "harbor" } } }),

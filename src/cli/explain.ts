@@ -1,11 +1,12 @@
 /** `mpo-relay explain`: what the relay would answer and store for a saved delivery. Opens no queue and no network. */
 import { readFile } from "node:fs/promises";
 import { Command, Option } from "commander";
+import { admit } from "../admit.ts";
 import { type Answer, answerOf } from "../app.ts";
 import type { RelayConfig } from "../config.ts";
 import { imageOf } from "../event.ts";
 import { RelayError } from "../outcome.ts";
-import { admit, type Delivery, outcomeOf, type Received, understand } from "../receive.ts";
+import { type Delivery, outcomeOf, type Received, understand } from "../receive.ts";
 import { createSecretReader } from "../secrets.ts";
 import { configOption, configured } from "./configuration.ts";
 import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
@@ -47,7 +48,8 @@ export function explainCommand(terminal: Terminal): Command {
 async function explain(options: Options, terminal: Terminal): Promise<void> {
   const config = await configured(options.config, terminal);
   const headers = headersOf(options.header);
-  const delivery: Delivery = { webhook: options.webhook, pathSecret: null, headers, body: await readBody(options.body) };
+  const method = options.method.toUpperCase() === "OPTIONS" ? "OPTIONS" : "POST";
+  const delivery: Delivery = { webhook: options.webhook, method, pathSecret: null, headers, body: await readBody(options.body) };
   const received = await answered(delivery, options, config, terminal);
   const answer = answerOf(received);
   for (const why of received.understood?.unreadable ?? []) terminal.err(`could not be read: ${oneLine(why)}`);
@@ -59,7 +61,7 @@ async function answered(delivery: Delivery, options: Options, config: RelayConfi
   const webhook = Object.hasOwn(config.webhooks, delivery.webhook) ? config.webhooks[delivery.webhook] : undefined;
   const now = terminal.now();
   try {
-    if (options.method.toUpperCase() !== "POST") throw new RelayError("METHOD", "only POST");
+    if (!["POST", "OPTIONS"].includes(options.method.toUpperCase())) throw new RelayError("METHOD", "only POST");
     if (!webhook) throw new RelayError("UNKNOWN_WEBHOOK", "no such webhook");
     if (delivery.body.byteLength > (webhook.maxBody ?? config.limits.body)) throw new RelayError("TOO_LARGE", "body too large");
     if (options.auth) {

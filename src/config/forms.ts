@@ -59,6 +59,22 @@ export function readSecretRef(text: string, folder: string): SecretRef | Refusal
 const SSM = new Refusal("ssm: references come with the serverless deployment", "use env: or file: here");
 const isVariable = (text: string) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
 
+/** Public keys: `file:PATH`, `env:NAME`, or the URL of a JWKS. */
+export function readKeys(text: string, folder: string): SecretRef | { kind: "url"; url: string } | Refusal {
+  if (/^(?:env|file):/.test(text)) return readSecretRef(text, folder);
+  const url = readUrl(text);
+  if (url instanceof Refusal) return new Refusal("not a place of keys", "write file:PATH, env:NAME or https://…, a JSON Web Key Set");
+  return isEncrypted(url)
+    ? { kind: "url", url }
+    : new Refusal("keys over plain http can be exchanged on the way", "use https or file:PATH");
+}
+
+/** https, or no network at all. */
+export function isEncrypted(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  return protocol === "https:" || ["localhost", "127.0.0.1", "[::1]"].includes(hostname);
+}
+
 /** A kubeconfig: a path (with or without `file:`), or `env:NAME` that holds its text. */
 export function readKubeconfig(text: string, folder: string): SecretRef | { kind: "path"; path: string } | Refusal {
   if (/^(?:env|file|ssm):/.test(text)) return readSecretRef(text, folder);

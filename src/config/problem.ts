@@ -8,6 +8,9 @@ export interface Problem {
   readonly hint: string | null;
 }
 
+/** How a rule tells of one. */
+export type Tell = (path: readonly PropertyKey[], message: string, hint?: string | null) => void;
+
 /** Why a text is not the form that was asked for. */
 export class Refusal {
   readonly message: string;

@@ -6,8 +6,10 @@ import { isDeepStrictEqual } from "node:util";
 import * as z from "zod";
 import type { QueueForm } from "../config.ts";
 import { providerNames, providers } from "../providers/index.ts";
+import { schemeOf } from "../providers/provider.ts";
 import { readQueue, readRepo, readUntil } from "./forms.ts";
-import { pathText, type Problem, Refusal, suggestion } from "./problem.ts";
+import { oidcRules, oidcSketch } from "./oidc.ts";
+import { pathText, type Problem, Refusal, suggestion, type Tell } from "./problem.ts";
 
 const word = z.string().nullish().catch(null);
 const words = z.array(z.string().catch("")).nullish().catch(null);
@@ -20,7 +22,7 @@ const webhook = z.object({
   previousSecretUntil: word,
   sources: words,
   insecure: given,
-  oidc: given,
+  oidc: oidcSketch,
 });
 const source = z.object({ repo: word, name: word, aliases: words, clusters: words });
 const cluster = z.object({ queue: word, deadLetters: word });
@@ -31,7 +33,6 @@ const sketch = z.object({
   unparsed: given,
 });
 type Sketch = z.infer<typeof sketch>;
-type Tell = (path: readonly PropertyKey[], message: string, hint?: string | null) => void;
 
 export function rulesOf(raw: unknown, now: Date): { problems: Problem[]; warnings: Problem[] } {
   const problems: Problem[] = [];
@@ -45,7 +46,9 @@ export function rulesOf(raw: unknown, now: Date): { problems: Problem[]; warning
   const problem = into(problems);
   for (const [name, each] of Object.entries(file.data.webhooks)) {
     providerRules(name, each, problem);
-    secretRules(name, each, now, problem, into(warnings));
+    const row = providers[each.provider ?? ""];
+    if (isGiven(each.oidc) || (row && schemeOf(row, each.auth ?? null)?.kind === "oidc")) oidcRules(["webhooks", name], each, row, problem);
+    else secretRules(name, each, now, problem, into(warnings));
     narrowing(name, each, file.data, problem);
   }
   sourceRules(file.data, problem);
@@ -53,17 +56,14 @@ export function rulesOf(raw: unknown, now: Date): { problems: Problem[]; warning
   return { problems, warnings };
 }
 
-function providerRules(name: string, { provider, auth, oidc }: Sketch["webhooks"][string], problem: Tell): void {
+function providerRules(name: string, { provider, auth }: Sketch["webhooks"][string], problem: Tell): void {
   const path = ["webhooks", name];
-  if (isGiven(oidc) || auth === "oidc") {
-    problem([...path, isGiven(oidc) ? "oidc" : "auth"], "oidc is not supported yet: it comes with a later version", "use a secret");
-  }
   if (typeof provider !== "string") return;
   const known = providerNames.toSorted();
   const row = providers[provider];
   if (!row) return problem([...path, "provider"], `unknown provider "${provider.slice(0, 60)}"; known: ${known.join(", ")}`);
   const kinds = row.auth.map((scheme) => scheme.kind);
-  if (typeof auth !== "string" || auth === "oidc" || kinds.some((kind) => kind === auth)) return;
+  if (typeof auth !== "string" || kinds.some((kind) => kind === auth)) return;
   problem([...path, "auth"], `${provider} does not authenticate in this way`, `known: ${kinds.join(", ")}; the first is the default`);
 }
 
@@ -71,7 +71,7 @@ function secretRules(name: string, each: Sketch["webhooks"][string], now: Date, 
   const path = ["webhooks", name];
   const has = { secret: isGiven(each.secret), previous: isGiven(each.previousSecret), until: isGiven(each.previousSecretUntil) };
   const insecure = each.insecure === true;
-  if (!has.secret && !insecure && !isGiven(each.oidc)) {
+  if (!has.secret && !insecure) {
     problem(
       [...path, "secret"],
       "a webhook needs a secret",

@@ -22,7 +22,7 @@ export function relaySchema(folder: string) {
     sources: optional(z.array(text).transform((each) => each.flatMap(asWritten))),
     maxBody: optional(bytes),
     insecure: z.boolean().default(false),
-    oidc: optional(z.unknown()), // known as a name; rules.ts refuses it until a provider authenticates so
+    oidc: optional(oidc(folder)),
   });
   const source = block({
     repo,
@@ -95,6 +95,21 @@ const tuning = block({
   looks: looks.default(DEFAULT_LOOKS_MS),
   patchesPerSecond: z.number().positive().max(10_000).default(50),
 }).transform((each) => ({ cooldownMs: each.cooldown, looksMs: each.looks, patchesPerSecond: each.patchesPerSecond }));
+
+/** What is mandatory depends on the provider: the rules know. */
+function oidc(folder: string) {
+  return block({
+    issuer: optional(written(forms.readUrl)),
+    audience: text,
+    email: optional(text),
+    subject: z
+      .union([text.transform((each) => [each]), z.array(text).min(1)], "expected a pattern, or a list of patterns")
+      .nullable()
+      .transform((each) => each ?? [])
+      .default([]),
+    keys: optional(written((where) => forms.readKeys(where, folder))),
+  });
+}
 
 function kubernetes(folder: string) {
   const secretRef = written((ref) => forms.readSecretRef(ref, folder));

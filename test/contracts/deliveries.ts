@@ -1,10 +1,10 @@
-/** The saved deliveries of test/fixtures/, how a sender would prove itself with each AuthScheme, and ways to spoil both. */
+/** The saved deliveries of test/fixtures/, how a sender would prove itself with each SecretScheme, and ways to spoil both. */
 import { createHmac } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import * as z from "zod";
-import type { AuthRequest } from "../../src/auth.ts";
+import type { AuthRequest, SecretScheme } from "../../src/auth.ts";
 import { pushEvent } from "../../src/event.ts";
-import type { AuthScheme, DeliveryHeaders } from "../../src/providers/provider.ts";
+import type { DeliveryHeaders } from "../../src/providers/provider.ts";
 
 const FOLDER = new URL("../fixtures/", import.meta.url);
 
@@ -37,14 +37,14 @@ const lowerCase = (headers: Record<string, string>) =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 
 /** The header that carries the proof; null: it is in the path. */
-function proofHeader(scheme: AuthScheme): string | null {
+function proofHeader(scheme: SecretScheme): string | null {
   if (scheme.kind === "hmac" || scheme.kind === "token") return scheme.header;
   if (scheme.kind === "standard-webhooks") return "webhook-signature";
   return scheme.kind === "url" ? null : "authorization";
 }
 
 /** The request as a sender that knows `secret` would make it. */
-export function prove(scheme: AuthScheme, secret: string, unsigned: Omit<AuthRequest, "pathSecret">): AuthRequest {
+export function prove(scheme: SecretScheme, secret: string, unsigned: Omit<AuthRequest, "pathSecret">): AuthRequest {
   const request = (headers: DeliveryHeaders, pathSecret: string | null = null) => ({
     ...unsigned,
     headers: { ...unsigned.headers, ...headers },
@@ -70,13 +70,11 @@ export function prove(scheme: AuthScheme, secret: string, unsigned: Omit<AuthReq
     }
     case "url":
       return request({}, secret);
-    case "oidc":
-      return request({ authorization: `Bearer ${secret}` });
   }
 }
 
 /** A genuine request, spoiled in every way that this scheme knows: each must be refused. */
-export function spoiled(scheme: AuthScheme, secret: string, genuine: AuthRequest): { how: string; request: AuthRequest }[] {
+export function spoiled(scheme: SecretScheme, secret: string, genuine: AuthRequest): { how: string; request: AuthRequest }[] {
   const header = proofHeader(scheme);
   const proof = header === null ? (genuine.pathSecret ?? "") : (genuine.headers[header] ?? "");
   const withProof = (value: string): AuthRequest =>
@@ -106,8 +104,8 @@ function spoiledBodies(genuine: AuthRequest) {
 }
 
 /** The right secret, brought in another way. */
-function otherSchemes(scheme: AuthScheme, secret: string, unsigned: AuthRequest) {
-  const others: AuthScheme[] = [
+function otherSchemes(scheme: SecretScheme, secret: string, unsigned: AuthRequest) {
+  const others: SecretScheme[] = [
     { kind: "basic" },
     { kind: "url" },
     { kind: "standard-webhooks" },

@@ -16,7 +16,7 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["ports", /^src\/(?:queue\/queue|cluster\/overrides)\.ts$/],
   [
     "rules",
-    /^src\/(?:(?:auth|bodies|body|circuit|config|limiter|match|nudge|observe|pace|secrets|settle|status|unparsed)\.ts$|(?:config|providers)\/)/,
+    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|limiter|match|nudge|observe|oidc|pace|secrets|settle|status|unparsed)\.ts$|(?:config|providers)\/)/,
   ],
   ["use cases", /^src\/(?:receive|redrive|renew|confirm)\.ts$/],
   ["drivers", /^src\/(?:app|consume|worker)\.ts$/],
@@ -40,6 +40,7 @@ const ADAPTED: Readonly<Record<string, RegExp>> = {
   pino: /^src\/observe\.ts$/,
   "pino-pretty": /^src\/observe\.ts$/,
   commander: /^src\/cli\//,
+  jose: /^src\/oidc\.ts$/,
   selfsigned: /^src\/sandbox\/kubernetes\/certificates\.ts$/,
 };
 

@@ -27,6 +27,7 @@ export const webhook: WebhookConfig = {
   sources: null,
   maxBody: null,
   insecure: false,
+  oidc: null,
 };
 
 export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {

@@ -1,0 +1,73 @@
+/** Who is let in: the webhook that a delivery came to, once its sender has proved itself. Nothing is parsed before. */
+import { authenticate } from "./auth.ts";
+import type { RelayConfig, SecretRef, WebhookConfig } from "./config.ts";
+import type { Observer } from "./observe.ts";
+import { verifyToken } from "./oidc.ts";
+import { RelayError } from "./outcome.ts";
+import { providers } from "./providers/index.ts";
+import { type AuthScheme, type DeliveryHeaders, type RegistryProvider, schemeOf } from "./providers/provider.ts";
+
+/** One HTTP request as it came. `body` is raw; headers have lower-case names. `pathSecret` stands behind the webhook's name. */
+export interface Delivery {
+  readonly webhook: string;
+  /** Left out: POST. Some senders ask by OPTIONS before they send. */
+  readonly method?: "POST" | "OPTIONS";
+  readonly pathSecret: string | null;
+  readonly headers: DeliveryHeaders;
+  readonly body: Uint8Array;
+}
+
+export interface AdmitContext {
+  readonly config: Pick<RelayConfig, "webhooks">;
+  readonly readSecret: (ref: SecretRef) => Promise<string>;
+  readonly observer: Observer;
+}
+
+/** Finds the webhook and lets the delivery in. Throws RelayError UNKNOWN_WEBHOOK, METHOD, AUTH_FAILED, or KEYS_UNAVAILABLE. */
+export async function admit(delivery: Delivery, context: AdmitContext, now: Date): Promise<WebhookConfig> {
+  const webhook = Object.hasOwn(context.config.webhooks, delivery.webhook) ? context.config.webhooks[delivery.webhook] : undefined;
+  if (!webhook) throw new RelayError("UNKNOWN_WEBHOOK", "no such webhook");
+  const provider = providerOf(webhook);
+  const scheme = schemeOf(provider, webhook.auth);
+  if (!scheme) throw new RelayError("INTERNAL", `the provider knows no scheme "${webhook.auth}"`);
+  if (delivery.method === "OPTIONS" && !provider.handshake) throw new RelayError("METHOD", "only POST");
+  if (webhook.insecure && !webhook.secret && !webhook.oidc) return webhook;
+  // OPTIONS carries no header of the sender's owner, so only a secret in the path can be asked for. Nothing of it is parsed or stored.
+  if (delivery.method === "OPTIONS" && scheme.kind !== "url") return webhook;
+  if (!(await isLetIn(delivery, webhook, scheme, context, now))) throw new RelayError("AUTH_FAILED", "not authenticated");
+  return webhook;
+}
+
+/** The row of the table. Throws RelayError INTERNAL: the configuration knows no other names. */
+export function providerOf(webhook: Pick<WebhookConfig, "provider">): RegistryProvider {
+  const provider = providers[webhook.provider];
+  if (!provider) throw new RelayError("INTERNAL", `unknown provider "${webhook.provider}"`);
+  return provider;
+}
+
+async function isLetIn(delivery: Delivery, webhook: WebhookConfig, scheme: AuthScheme, context: AdmitContext, now: Date): Promise<boolean> {
+  const { headers, body: rawBody, pathSecret } = delivery;
+  if (scheme.kind === "oidc") {
+    if (!webhook.oidc) throw new RelayError("INTERNAL", "the webhook names nobody whose token would be taken");
+    return verifyToken(headers["authorization"], scheme, webhook.oidc, context.readSecret, now);
+  }
+  const verdict = authenticate(scheme, { headers, rawBody, pathSecret, now }, await secretsOf(webhook, context.readSecret, now));
+  if (verdict === "previous") {
+    context.observer.alarm("OLD_SECRET", {
+      what: "a sender still uses the previous secret of this webhook; change it there before it ends",
+      webhook: delivery.webhook,
+    });
+  }
+  return verdict !== "refused";
+}
+
+async function secretsOf(webhook: WebhookConfig, readSecret: AdmitContext["readSecret"], now: Date) {
+  const { secret, previousSecret, previousSecretUntil } = webhook;
+  if (!secret) throw new RelayError("INTERNAL", "the webhook has no secret");
+  const expired = previousSecretUntil !== null && now.getTime() >= Date.parse(previousSecretUntil);
+  return {
+    current: await readSecret(secret),
+    previous: previousSecret && !expired ? await readSecret(previousSecret) : null,
+    username: webhook.username,
+  };
+}
