@@ -13,7 +13,7 @@ export const cloudEvent = z.object({
   source: z.string().optional(),
   subject: z.string().optional(),
   time: z.string().optional(),
-  data: z.unknown(),
+  data: z.unknown().optional(),
   data_base64: z.string().optional(),
 });
 export type CloudEvent = z.infer<typeof cloudEvent>;
