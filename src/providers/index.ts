@@ -1,12 +1,20 @@
 /** The table of registries. A row here, a folder in test/fixtures/, a page in infra/registries/: that is a provider. */
+import { alibaba } from "./alibaba.ts";
 import { artifactory } from "./artifactory.ts";
 import { distribution } from "./distribution.ts";
+import { dockerhub } from "./dockerhub.ts";
+import { ecr } from "./ecr.ts";
+import { forgejo } from "./forgejo.ts";
 import { generic } from "./generic.ts";
 import { ghcr } from "./ghcr.ts";
+import { gitea } from "./gitea.ts";
 import { gitlab } from "./gitlab.ts";
 import { harbor } from "./harbor.ts";
 import { nexus } from "./nexus.ts";
 import type { RegistryProvider } from "./provider.ts";
+import { quay } from "./quay.ts";
+import { yandex } from "./yandex.ts";
+import { zot } from "./zot.ts";
 
 // in this order they stand in the README
 const table = {
@@ -16,6 +24,14 @@ const table = {
   nexus,
   artifactory,
   ghcr,
+  gitea,
+  forgejo,
+  quay,
+  zot,
+  ecr,
+  yandex,
+  alibaba,
+  dockerhub,
   generic,
 };
 Object.setPrototypeOf(table, null); // so that `provider: constructor` is no more known than other words
