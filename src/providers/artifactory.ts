@@ -11,7 +11,7 @@ const event = z.object({
   event_type: z.string(),
   jpd_origin: z.string().default(""), // absent where the platform has no base URL
   source: z.string().default(""),
-  data: z.unknown(), // of every domain another shape
+  data: z.unknown().optional(), // of every domain another shape
 });
 type Event = z.infer<typeof event>;
 

@@ -7,7 +7,7 @@ import { type DeliveryContext, type Push, readEach, type RegistryProvider } from
 const packaged = z.object({
   package_type: z.string().default(""),
   updated_at: z.string().optional(), // the version's own times are Go's zero time
-  package_version: z.looseObject({ container_metadata: z.unknown() }).nullish(),
+  package_version: z.looseObject({ container_metadata: z.unknown().optional() }).nullish(),
 });
 const event = z.object({
   action: z.string(),

@@ -1,76 +1,65 @@
-/** Harbor's project webhooks, both payload formats: https://goharbor.io/docs/latest/working-with-projects/project-configuration/configure-webhooks/ */
+/** Harbor's project webhooks, every payload format: https://goharbor.io/docs/latest/working-with-projects/project-configuration/configure-webhooks/ */
 import * as z from "zod";
+import { problems } from "../event.ts";
+import { cloudEvent, dataOf, eventsBody, eventsIn } from "./cloudevents-envelope.ts";
 import { instantOf, NO_HOST, orNull, repositoryOf, splitReference, tagAndDigest } from "./normalise.ts";
-import { type DeliveryContext, type DeliveryHeaders, type Push, readEach, type RegistryProvider } from "./provider.ts";
+import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
-/** `pushImage` is Harbor 1.x, and hosted registries that kept its shape. */
+/** `pushImage` is Harbor 1.x, and hosted registries that kept its shape (Tencent's). */
 const PUSHES: ReadonlySet<string> = new Set(["PUSH_ARTIFACT", "pushImage", "harbor.artifact.pushed"]);
 
-const eventData = {
-  resources: z.array(z.unknown()).optional(),
-  repository: z.object({ repo_full_name: z.string().optional() }).optional(),
-};
-// The envelopes give no name to two different things, so one schema reads all three: Default has `event_data`,
-// structured CloudEvents have `data`, and in binary mode the body is that data and the rest is in ce-* headers.
-const payload = z.object({
-  type: z.string().optional(),
-  operator: z.string().optional(),
-  occur_at: z.number().optional(),
-  time: z.string().optional(),
-  id: z.string().optional(),
-  event_data: z.object(eventData).optional(),
-  data: z.object(eventData).optional(),
-  ...eventData,
+// Default differs from a CloudEvent in the names of two attributes
+const event = cloudEvent.extend({ operator: z.string().optional(), occur_at: z.number().optional(), event_data: z.unknown().optional() });
+type Common = { actor: string | null; time: string | null; id: string | null };
+
+const eventData = z.object({
+  resources: z.array(z.unknown()),
+  repository: z.object({ repo_full_name: z.string().optional() }).default({}),
 });
-type Payload = z.infer<typeof payload>;
-type EventData = Pick<Payload, "resources" | "repository">;
-
 const resource = z.object({ digest: z.string().optional(), tag: z.string().optional(), resource_url: z.string() });
-type Resource = z.infer<typeof resource>;
 
-export const harbor: RegistryProvider<Payload> = {
+// The form of Harbor 1.x's own pages: https://goharbor.io/docs/1.10/working-with-projects/project-configuration/configure-webhooks/
+// Its `image_id` is no manifest's digest, and the only known `trigger_time` is neither seconds nor milliseconds of our time.
+const list = z.object({ event_type: z.string(), events: z.array(z.unknown()) });
+const listed = z.object({ project: z.string(), repo_name: z.string(), tag: z.string(), full_name: z.string().optional() });
+
+export const harbor: RegistryProvider<z.infer<typeof eventsBody>> = {
   name: "harbor",
   title: "Harbor",
   auth: [{ kind: "token", header: "authorization" }],
-  payload,
+  payload: eventsBody,
   pushes(body, delivery) {
-    const binary = body.type === undefined ? ceHeaders(delivery.headers) : null;
-    const type = body.type ?? binary?.type;
-    const data = binary === null ? (body.event_data ?? body.data) : body;
-    if (type === undefined || data === undefined) return [{ unreadable: "neither `type` with `event_data`, nor a CloudEvent" }];
-    if (!PUSHES.has(type)) return [];
-    if (data.resources === undefined) return [{ unreadable: "a push without `resources`" }];
-    const event = binary ?? body;
-    const common = { actor: orNull(event.operator), time: instantOf(event.time ?? body.occur_at), id: orNull(event.id) };
-    return readEach(data.resources, resource, (item) => toPush(item, data, delivery, common));
+    const old = list.safeParse(body);
+    if (old.success) return PUSHES.has(old.data.event_type) ? readEach(old.data.events, listed, (item) => ofList(item, delivery)) : [];
+    return eventsIn(body, delivery.headers).flatMap((item) => ofEvent(item, delivery));
   },
 };
 
-/** Harbor names one resource per push; other senders of this shape name several. */
-function toPush(
-  item: Resource,
-  { repository }: EventData,
-  delivery: DeliveryContext,
-  common: { actor: string | null; time: string | null; id: string | null },
-): Push | null {
+function ofEvent(item: unknown, delivery: DeliveryContext): Push[] {
+  const read = event.safeParse(item);
+  if (!read.success) return [{ unreadable: problems(read.error) }];
+  const { type, id, time, operator, occur_at: occurred, event_data: ofDefault } = read.data;
+  if (!PUSHES.has(type)) return [];
+  const data = eventData.safeParse(ofDefault ?? dataOf(read.data));
+  if (!data.success) return [{ unreadable: `data: ${problems(data.error)}` }];
+  const { resources, repository } = data.data;
+  const common = { actor: orNull(operator), time: instantOf(time ?? occurred), id: orNull(id) };
+  // Harbor names one resource per push; other senders of this shape name several
+  return readEach(resources, resource, (each) => ofResource(each, repository.repo_full_name, common, delivery));
+}
+
+function ofResource(item: z.infer<typeof resource>, name: string | undefined, common: Common, delivery: DeliveryContext): Push | null {
   const { tag, digest } = tagAndDigest(item.tag, item.digest);
   if (tag === null && digest === null) return null;
   const reference = splitReference(item.resource_url);
   const host = delivery.host ?? reference.host;
   if (host === null) return NO_HOST;
-  const path = orNull(repository?.repo_full_name) ?? reference.path.replace(/@.*$|:[^/:]*$/, "");
+  const path = orNull(name) ?? reference.path.replace(/@.*$|:[^/:]*$/, "");
   return { host, repository: repositoryOf(path), tag, digest, mediaType: null, ...common };
 }
 
-/** Percent-decoded once: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3132-http-header-values */
-function ceHeaders(headers: DeliveryHeaders) {
-  const value = (name: string) => {
-    const text = headers[name];
-    try {
-      return text === undefined ? undefined : decodeURIComponent(text);
-    } catch {
-      return text; // a bare % that nobody encoded
-    }
-  };
-  return { type: value("ce-type"), id: value("ce-id"), time: value("ce-time"), operator: value("ce-operator") };
+function ofList({ project, repo_name: name, full_name: whole, tag }: z.infer<typeof listed>, { host }: DeliveryContext): Push | null {
+  if (host === null) return NO_HOST;
+  const repository = repositoryOf(orNull(whole) ?? `${project}/${name}`);
+  return { host, repository, ...tagAndDigest(tag), mediaType: null, actor: null, time: null, id: null };
 }
