@@ -65,6 +65,26 @@ describe("cluster: credentials", () => {
     expect(error.cause).toBeUndefined();
   });
 
+  it("quotes nothing of what a credential plugin prints", async () => {
+    const plugin = join(folder, "plugin.sh");
+    await writeFile(plugin, "#!/bin/sh\necho admin-secret\n", { mode: 0o755 });
+    const exec = { apiVersion: "client.authentication.k8s.io/v1", command: plugin, interactiveMode: "Never" };
+    const kubeconfig = {
+      apiVersion: "v1",
+      kind: "Config",
+      clusters: [{ name: "dev", cluster: { server: "https://127.0.0.1:1" } }],
+      users: [{ name: "ci", user: { exec } }],
+      contexts: [{ name: "dev", context: { cluster: "dev", user: "ci" } }],
+      "current-context": "dev",
+    };
+    const overrides = await open({ kind: "kubeconfig", kubeconfig: { kind: "env", name: "K" }, context: null }, async () =>
+      JSON.stringify(kubeconfig),
+    );
+    const { message } = await failure(overrides.get("echo"), "CLUSTER_UNAUTHORIZED");
+    expect(message).toBe("the credential cannot be used: not readable");
+    overrides.close();
+  });
+
   it("says that a secret cannot be read", async () => {
     const secret = () => Promise.reject(new Error("admin-secret"));
     const kubernetes: KubernetesConfig = { kind: "server", server: api.url, ca: null, token: { kind: "env", name: "T" } };

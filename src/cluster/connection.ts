@@ -67,7 +67,8 @@ export class Connection {
     try {
       await config.applySecurityAuthentication(context);
     } catch (thrown) {
-      const why = thrown instanceof Error ? cut(thrown.message) : "not readable";
+      // A JSON parser's message quotes what it read: a plugin that prints its bare token, say.
+      const why = thrown instanceof Error && !(thrown instanceof SyntaxError) ? cut(thrown.message) : "not readable";
       throw new RelayError("CLUSTER_UNAUTHORIZED", `the credential cannot be used: ${why}`);
     }
     const made = context.getAgent();
