@@ -59,7 +59,15 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
     of,
     unparsed: unparsed?.deadLetters ?? null,
     async store(records) {
-      const writes = opener.embedded.map((store) => () => store.sendAll(ofStore(records, store, opener)));
+      const batches = opener.embedded.map((store) => ({ store, batch: ofStore(records, store, opener) }));
+      // a file that has no part in this delivery must not fail it: its disk may be full
+      const writes = batches
+        .filter(({ batch }) => batch.length > 0)
+        .map(
+          ({ store, batch }) =>
+            () =>
+              store.sendAll(batch),
+        );
       for (const [cluster, batch] of records) {
         if (!opener.storeOf.has(cluster)) writes.push(() => twice(() => of(cluster).send(batch, { timeoutMs: SEND_MS })));
       }
