@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 import { run } from "./program.ts";
 
-// A reader that went away (`mpo-relay dlq list | head`) is no error of ours.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+// A reader that went away (`mpo-relay dlq list | head`) is no error of ours. A service that lost its log is to be started again, which none is
+// that ended well (systemd's Restart=on-failure).
+const isService = ["serve", "worker"].includes(process.argv[2] ?? "");
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" && !isService ? 0 : 1));
 
 const exitCode = await run(process.argv.slice(2), {
   out: (text) => void process.stdout.write(`${text}\n`),
