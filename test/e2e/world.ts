@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import { kubernetesPort } from "../../src/sandbox/deckhouse-kubernetes.ts";
 import { startDeckhouse } from "../../src/sandbox/deckhouse.ts";
-import { resolveDigest } from "../../src/sandbox/registry-client.ts";
-import { type Cluster, SOURCE, startCluster, type Version } from "./cluster.ts";
+import { pushImage, resolveDigest } from "../../src/sandbox/registry-client.ts";
+import { type Cluster, SOURCE, startCluster, TAG, type Version } from "./cluster.ts";
 import { freePort, temporaryFolder } from "./parts/child.ts";
 import { type Crane, openCrane } from "./parts/crane.ts";
 import { type Registry, startRegistry } from "./parts/registry.ts";
@@ -35,8 +35,16 @@ export interface World {
   stop(): Promise<void>;
 }
 
-/** `quiet`: the registry leaves out the events that are no push of a manifest. */
-export async function startWorld(options: { modules: readonly string[]; version?: Version; quiet?: boolean }): Promise<World> {
+/**
+ * `quiet`: the registry leaves out the events that are no push of a manifest. `seeded`: each module has an image before Deckhouse looks;
+ * without one there is a download error, which the relay answers with waits of a minute and more.
+ */
+export async function startWorld(options: {
+  modules: readonly string[];
+  version?: Version;
+  quiet?: boolean;
+  seeded?: boolean;
+}): Promise<World> {
   const stops: (() => Promise<void> | void)[] = [];
   const stop = async (): Promise<void> => {
     for (const each of stops.splice(0).toReversed()) await each();
@@ -50,7 +58,7 @@ export async function startWorld(options: { modules: readonly string[]; version?
 }
 
 async function build(
-  { modules, version = "v1alpha2", quiet = false }: Parameters<typeof startWorld>[0],
+  { modules, version = "v1alpha2", quiet = false, seeded = false }: Parameters<typeof startWorld>[0],
   stops: (() => Promise<void> | void)[],
   stop: () => Promise<void>,
 ): Promise<World> {
@@ -64,6 +72,7 @@ async function build(
   const hook = { url: `${relayUrl}/hooks/registry`, headers: { Authorization: [`Bearer ${secret}`] }, ...(quiet && { ignore: QUIET }) };
   const registry = await startRegistry({ hooks: [hook], port: registryPort });
   stops.push(() => registry.stop());
+  if (seeded) for (const module of modules) await pushImage(`http://${registry.host}`, `${PATH}/${module}`, TAG);
   const cluster = await startCluster({ repo, modules, version });
   stops.push(() => cluster.stop());
 
@@ -83,8 +92,8 @@ async function build(
     crane: await openCrane(),
     relayUrl,
     folder: folder.path,
-    image: (module) => `${repo}/${module}:main`,
-    resolve: (module) => registry.resolve(`${PATH}/${module}`, "main"),
+    image: (module) => `${repo}/${module}:${TAG}`,
+    resolve: (module) => registry.resolve(`${PATH}/${module}`, TAG),
     writeConfig: async (name, { queue, edge, consumer }) => {
       const kubernetes = { server, ca: "file:ca.crt", token: "file:token" };
       const file = join(folder.path, name);

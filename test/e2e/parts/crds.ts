@@ -19,10 +19,8 @@ const kustomization = z.object({ namespace: z.string(), resources: z.array(z.str
 export async function rights(): Promise<{ namespace: string; objects: KubernetesObject[] }> {
   const { namespace, resources } = kustomization.parse(loadYaml(await readFile(join(RIGHTS, "kustomization.yaml"), "utf8")));
   const objects = (await Promise.all(resources.map((file) => objectsOf(join(RIGHTS, file))))).flat();
-  const placed = objects.map((object) =>
-    object.kind === "ServiceAccount" ? { ...object, metadata: { ...object.metadata, namespace } } : object,
-  );
-  return { namespace, objects: placed };
+  for (const { kind, metadata } of objects) if (kind === "ServiceAccount" && metadata) metadata.namespace = namespace;
+  return { namespace, objects };
 }
 
 /** All objects of a YAML file. */

@@ -1,0 +1,197 @@
+/** The built Lambda functions under AWS's own runtime interface emulator, their queue in ElasticMQ, their cluster a real kube-apiserver. */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import * as z from "zod";
+import { decode, type RenewRequest } from "../../src/event.ts";
+import type { Queue, QueueRecord } from "../../src/queue/queue.ts";
+import { openSqs } from "../../src/queue/sqs.ts";
+import { startCluster } from "./cluster.ts";
+import { freePort } from "./parts/child.ts";
+import { ELASTICMQ_ENV, startElasticMq } from "./parts/elasticmq.ts";
+import { type Lambda, startLambda } from "./parts/lambda-emulator.ts";
+import { eventually } from "./wait.ts";
+
+const BUNDLES = join(import.meta.dirname, "../../dist/lambda");
+const REPO = "registry.example.com/deckhouse/modules";
+const SECRET = "a-secret-of-the-lambda-scenario";
+const digestOf = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
+
+async function start(name: "edge" | "consumer", config: object, env: Record<string, string> = {}): Promise<Lambda> {
+  const settings = { ...ELASTICMQ_ENV, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true", MPO_RELAY_CONFIG: JSON.stringify(config) };
+  // The consumer keeps ten seconds of its time in reserve.
+  const lambda = await startLambda({ bundle: join(BUNDLES, `${name}.mjs`), env: { ...settings, ...env }, timeoutSeconds: 60 });
+  onTestFinished(() => lambda.stop());
+  return lambda;
+}
+
+async function startQueues() {
+  const queues = await startElasticMq();
+  onTestFinished(() => queues.stop());
+  const dev = await queues.createQueue("dev");
+  const unparsed = await queues.createQueue("unparsed");
+  const open = (url: string, deadLettersUrl: string) => {
+    const queue = openSqs({ url, deadLettersUrl });
+    onTestFinished(() => queue.close());
+    return queue;
+  };
+  return {
+    urls: { dev: dev.url, unparsed: unparsed.url },
+    dev: open(dev.url, dev.deadLetterUrl),
+    unparsed: open(unparsed.url, unparsed.url),
+  };
+}
+
+const edgeConfig = (urls: { dev: string; unparsed: string }) => ({
+  webhooks: { registry: { provider: "distribution", secret: "env:HOOK_SECRET" } },
+  sources: [{ repo: REPO, name: "test" }],
+  clusters: { dev: { queue: urls.dev } },
+  unparsed: urls.unparsed,
+});
+
+/** A Distribution notification of one push. */
+function notificationOf(module: string): string {
+  const target = {
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    digest: digestOf(module),
+    repository: `deckhouse/modules/${module}`,
+    url: `https://registry.example.com/v2/deckhouse/modules/${module}/manifests/main`,
+    tag: "main",
+  };
+  return JSON.stringify({ events: [{ id: `push-${module}`, timestamp: new Date().toISOString(), action: "push", target }] });
+}
+
+/** https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads */
+function urlEvent(body: string, { base64 = false, secret = SECRET }: { base64?: boolean; secret?: string } = {}) {
+  const path = "/hooks/registry";
+  return {
+    version: "2.0",
+    routeKey: "$default",
+    rawPath: path,
+    rawQueryString: "",
+    headers: {
+      authorization: `Bearer ${secret}`,
+      "content-type": "application/vnd.docker.distribution.events.v2+json",
+      host: "relay.lambda-url.eu-west-1.on.aws",
+    },
+    requestContext: {
+      accountId: "anonymous",
+      apiId: "relay",
+      domainName: "relay.lambda-url.eu-west-1.on.aws",
+      domainPrefix: "relay",
+      http: { method: "POST", path, protocol: "HTTP/1.1", sourceIp: "192.0.2.1", userAgent: "Go-http-client/1.1" },
+      requestId: "00000000-0000-4000-8000-000000000000",
+      routeKey: "$default",
+      stage: "$default",
+      time: "24/Nov/2026:12:00:00 +0000",
+      timeEpoch: 1_795_521_600_000,
+    },
+    body: base64 ? Buffer.from(body).toString("base64") : body,
+    isBase64Encoded: base64,
+  };
+}
+
+const answer = z.object({ statusCode: z.number(), body: z.string().nullish() });
+async function call(edge: Lambda, event: object): Promise<{ status: number; body: unknown }> {
+  const { statusCode, body } = answer.parse(await edge.invoke(event));
+  return { status: statusCode, body: body ? JSON.parse(body) : null };
+}
+
+/** https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event */
+function batchOf(records: readonly QueueRecord[]) {
+  return {
+    Records: records.map(({ id, receipt, body, receiveCount, sentAt }) => ({
+      messageId: id,
+      receiptHandle: receipt,
+      body,
+      attributes: {
+        ApproximateReceiveCount: String(receiveCount),
+        SentTimestamp: String(Date.parse(sentAt)),
+        SenderId: "AIDAIENQZJOLO23YVJ4VO",
+        ApproximateFirstReceiveTimestamp: String(Date.parse(sentAt)),
+      },
+      messageAttributes: {},
+      md5OfBody: createHash("md5").update(body).digest("hex"),
+      eventSource: "aws:sqs",
+      eventSourceARN: "arn:aws:sqs:eu-west-1:123456789012:dev",
+      awsRegion: "eu-west-1",
+    })),
+  };
+}
+
+async function take(queue: Queue, count: number): Promise<QueueRecord[]> {
+  const records: QueueRecord[] = [];
+  return eventually(`${count} records are in the queue`, async () => {
+    records.push(...(await queue.receive({ max: 10, waitSeconds: 1, visibilitySeconds: 600 })));
+    return records.length >= count ? records : null;
+  });
+}
+
+function requestOf({ body }: QueueRecord): RenewRequest {
+  const read = decode(body);
+  return read.kind === "request" ? read.request : expect.fail(`a record that is ${read.kind}`);
+}
+const moduleOf = (record: QueueRecord): string => requestOf(record).module;
+
+test("edge: function URL events, plain and base64; a wrong secret; a body that can't be read", async () => {
+  const { urls, dev, unparsed } = await startQueues();
+  const edge = await start("edge", edgeConfig(urls), { HOOK_SECRET: SECRET });
+
+  const plain = await call(edge, urlEvent(notificationOf("echo")));
+  expect(plain).toMatchObject({ status: 202, body: { decision: "queued" } });
+  expect(await call(edge, urlEvent(notificationOf("other"), { base64: true }))).toMatchObject({
+    status: 202,
+    body: { decision: "queued" },
+  });
+  expect(await call(edge, urlEvent(notificationOf("echo"), { secret: "another-secret-altogether" }))).toEqual({ status: 401, body: null });
+  expect(await call(edge, urlEvent("{ no JSON", { base64: true }))).toMatchObject({ status: 202, body: { decision: "unparsed" } });
+
+  const requests = (await take(dev, 2)).map(requestOf).toSorted((a, b) => a.module.localeCompare(b.module));
+  expect(requests).toMatchObject([
+    { kind: "renew", cluster: "dev", module: "echo", tag: "main", digest: digestOf("echo"), nudge: 0 },
+    { kind: "renew", cluster: "dev", module: "other", tag: "main", digest: digestOf("other"), nudge: 0 },
+  ]);
+  expect(plain.body).toMatchObject({ key: requests[0]?.key });
+  expect(await dev.depth()).toMatchObject({ records: 2 });
+  const page = await unparsed.deadLetters.list(10);
+  expect(page.letters).toMatchObject([{ code: "UNPARSED" }]);
+  expect(`${await edge.output()}${JSON.stringify(page)}`).not.toContain(SECRET);
+});
+
+test("consumer: an SQS batch with a malformed record; one that can't be settled is given back, and done the next time", async () => {
+  const { urls, dev } = await startQueues();
+  const cluster = await startCluster({ repo: REPO, modules: ["echo", "other"] });
+  onTestFinished(() => cluster.stop());
+  const consumerConfig = (queue: string) => ({
+    clusters: { dev: { queue, kubernetes: { server: cluster.kube.server, ca: "env:CLUSTER_CA", token: "env:CLUSTER_TOKEN" } } },
+  });
+  const env = { MPO_RELAY_CLUSTER: "dev", CLUSTER_CA: cluster.kube.ca, CLUSTER_TOKEN: cluster.token };
+  const edge = await start("edge", edgeConfig(urls), { HOOK_SECRET: SECRET });
+  for (const module of ["echo", "other", "nobody"]) await call(edge, urlEvent(notificationOf(module)));
+  await dev.send([{ body: "no record at all" }]);
+  const records = await take(dev, 4);
+  const isOf = (module: string) => (record: QueueRecord) => decode(record.body).kind === "request" && moduleOf(record) === module;
+  const [echo, other, nobody] = ["echo", "other", "nobody"].map(
+    (module) => records.find(isOf(module)) ?? expect.fail(`no record of ${module}`),
+  );
+  const malformed = records.find(({ body }) => decode(body).kind === "malformed") ?? expect.fail("no malformed record");
+  if (!echo || !other || !nobody) expect.fail("a record is missing");
+
+  const consumer = await start("consumer", consumerConfig(urls.dev), env);
+  expect(await consumer.invoke(batchOf([malformed, echo]))).toEqual({ batchItemFailures: [] });
+  expect((await dev.deadLetters.list(10)).letters).toMatchObject([{ code: "MALFORMED", body: "no record at all" }]);
+  expect((await cluster.override("echo")).metadata.annotations).toMatchObject({ "mpo-relay/key": requestOf(echo).key });
+  expect((await take(dev, 1)).map(requestOf)).toMatchObject([{ kind: "confirm", module: "echo", key: requestOf(echo).key }]);
+
+  // Patched, but the confirm record can't be stored, nor the record deferred: SQS has to keep it. The other one needs no queue.
+  const cut = await start("consumer", consumerConfig(`http://127.0.0.1:${await freePort()}/000000000000/gone`), env);
+  expect(await cut.invoke(batchOf([nobody, other]))).toEqual({ batchItemFailures: [{ itemIdentifier: other.id }] });
+  const patched = (await cluster.override("other")).metadata.annotations;
+  expect(patched).toMatchObject({ "mpo-relay/key": requestOf(other).key });
+  expect(await cut.output()).toContain("NOT_OVERRIDDEN");
+
+  expect(await consumer.invoke(batchOf([other]))).toEqual({ batchItemFailures: [] });
+  expect((await cluster.override("other")).metadata.annotations).toEqual(patched);
+  expect((await take(dev, 1)).map(requestOf)).toMatchObject([{ kind: "confirm", module: "other", key: requestOf(other).key }]);
+  expect(await consumer.output()).not.toContain(cluster.token);
+});
