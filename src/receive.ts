@@ -210,7 +210,7 @@ function report(delivery: Delivery, { outcome, understood }: Received, context: 
   if (understood && understood.unreadable.length > 0) {
     observer.outcome({ ...line, outcome: "UNPARSED", why: understood.unreadable.join("; ").slice(0, 500) });
     observer.alarm("UNPARSED", {
-      what: "an authenticated delivery could not be read; it is kept raw: `mpo-relay dlq list --cluster unparsed`, redrive it with a newer relay",
+      what: "an authenticated delivery could not be read; it is kept raw (unless UNPARSED_FULL is told beside this): `mpo-relay dlq list --cluster unparsed`, redrive it with a newer relay",
       webhook: line.webhook,
     });
   }
