@@ -47,7 +47,7 @@ function attributesOf(headers: DeliveryHeaders): Record<string, string> {
 }
 
 /** Once: section 3.1.3.2 of the binding. */
-function percentDecoded(value: string): string {
+export function percentDecoded(value: string): string {
   try {
     return decodeURIComponent(value);
   } catch {

@@ -1,6 +1,6 @@
 /** Our own small JSON, for pipelines and for registries without a webhook. The format is written down in infra/registries/generic.md. */
 import * as z from "zod";
-import { instantOf, NO_HOST, orNull, repositoryOf, splitReference, tagAndDigest } from "./normalise.ts";
+import { instantOf, NO_HOST, orNull, placeOf, repositoryOf, tagAndDigest } from "./normalise.ts";
 import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
 const item = z.object({
@@ -20,7 +20,12 @@ const payload = z.union([z.array(z.unknown()), z.looseObject({ pushes: z.array(z
 export const generic: RegistryProvider<z.infer<typeof payload>> = {
   name: "generic",
   title: "Pipelines, and whatever can send JSON",
-  auth: [{ kind: "standard-webhooks" }, { kind: "token", header: "authorization", scheme: "Bearer" }],
+  auth: [
+    { kind: "standard-webhooks" },
+    { kind: "hmac", header: "x-signature-256", hash: "sha256", encoding: "hex", prefix: "sha256=" },
+    { kind: "token", header: "authorization", scheme: "Bearer" },
+    { kind: "oidc" },
+  ],
   payload,
   pushes(body, delivery) {
     const items = Array.isArray(body) ? body : (body.pushes ?? [body]);
@@ -31,11 +36,12 @@ export const generic: RegistryProvider<z.infer<typeof payload>> = {
 function toPush(push: Item, delivery: DeliveryContext): Push {
   const { tag, digest } = tagAndDigest(push.tag, push.digest);
   if (tag === null && digest === null) return { unreadable: "neither a `tag` nor a whole `digest`" };
-  const { host, path } = place(push.repository, delivery.host);
+  const named = placeOf(push.repository);
+  const host = named.path === push.repository ? delivery.host : named.host; // a host that cannot be one is not made good by ours
   if (host === null) return NO_HOST;
   return {
     host,
-    repository: repositoryOf(path),
+    repository: repositoryOf(named.path),
     tag,
     digest,
     mediaType: null,
@@ -43,11 +49,4 @@ function toPush(push: Item, delivery: DeliveryContext): Push {
     time: instantOf(push.time),
     id: orNull(push.id) ?? orNull(delivery.headers["webhook-id"]), // a Standard Webhooks id is the same on every retry
   };
-}
-
-/** As every container tool reads a name: the first segment is a host if it has a dot or a port, or is `localhost`; so is all behind a scheme. */
-function place(repository: string, otherwise: string | null): { host: string | null; path: string } {
-  const named = splitReference(repository);
-  const isHost = /^[^/]*[.:][^/]*\/|^localhost\//i.test(repository);
-  return isHost ? named : { host: otherwise, path: repository };
 }

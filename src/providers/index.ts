@@ -1,10 +1,15 @@
 /** The table of registries. A row here, a folder in test/fixtures/, a page in infra/registries/: that is a provider. */
+import { acr } from "./acr.ts";
 import { alibaba } from "./alibaba.ts";
 import { artifactory } from "./artifactory.ts";
+import { cdevents } from "./cdevents.ts";
+import { cloudevents } from "./cloudevents.ts";
 import { distribution } from "./distribution.ts";
 import { dockerhub } from "./dockerhub.ts";
 import { ecr } from "./ecr.ts";
+import { eventgrid } from "./eventgrid.ts";
 import { forgejo } from "./forgejo.ts";
+import { gar } from "./gar.ts";
 import { generic } from "./generic.ts";
 import { ghcr } from "./ghcr.ts";
 import { gitea } from "./gitea.ts";
@@ -28,10 +33,15 @@ const table = {
   forgejo,
   quay,
   zot,
+  acr,
+  eventgrid,
+  gar,
   ecr,
   yandex,
   alibaba,
   dockerhub,
+  cdevents,
+  cloudevents,
   generic,
 };
 Object.setPrototypeOf(table, null); // so that `provider: constructor` is no more known than other words

@@ -15,6 +15,19 @@ export function splitReference(text: string): { host: string | null; path: strin
   return { host: HOST.test(lower) ? lower : null, path };
 }
 
+/** `[host/]path`, as every container tool reads it: the first segment is a host if it has a dot or a port, or is `localhost`; so is all behind a scheme. */
+export function placeOf(repository: string): { host: string | null; path: string } {
+  const isHost = /^[^/]*[.:][^/]*\/|^localhost\//i.test(repository);
+  return isHost ? splitReference(repository) : { host: null, path: repository };
+}
+
+/** `[scheme://]host/path[:tag][@digest]` in its parts; "" for what is not there. */
+export function splitImage(text: string): { host: string | null; path: string; tag: string; digest: string } {
+  const { host, path: rest } = splitReference(text);
+  const [, path = "", tag = "", digest = ""] = /^([^@]*?)(?::([^/:@]*))?(?:@(.*))?$/s.exec(rest) ?? [];
+  return { host, path, tag, digest };
+}
+
 /** The path in lower case (names in the OCI specification have no upper case, some senders do), without outer slashes. */
 export function repositoryOf(path: string): string {
   return path.replace(/^\/+|\/+$/g, "").toLowerCase();
