@@ -14,7 +14,7 @@ const message = z.object({
 export const yandex: RegistryProvider<{ messages: unknown[] }> = {
   name: "yandex",
   title: "Yandex Container Registry",
-  auth: [{ kind: "url" }, { kind: "token", header: "authorization", scheme: "Bearer" }],
+  auth: [{ kind: "token", header: "authorization", scheme: "Bearer" }, { kind: "url" }],
   payload: z.object({ messages: z.array(z.unknown()) }),
   pushes: ({ messages }, delivery) => latestOfEach(readEach(messages, message, (each) => toPush(each, delivery))),
 };
