@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { build } from "esbuild";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { type EmbeddedOptions, type EmbeddedStore, FolderInUse, openEmbedded } from "../src/queue/embedded.ts";
 import { Bell } from "../src/queue/embedded/bell.ts";
 import { queueContract } from "./contracts/queue.ts";
@@ -262,3 +262,52 @@ async function untilKilled(program: string, folder: string, count: number): Prom
   }
   return printed;
 }
+
+describe("a clock that goes back by an hour", () => {
+  const HOUR = 3_600_000;
+  /** Only `Date` is set: timers go on. */
+  function clockAt(time: number): void {
+    vi.useFakeTimers({ toFake: ["Date"], now: time });
+    onTestFinished(() => void vi.useRealTimers());
+  }
+  const now = { max: 10, waitSeconds: 0, visibilitySeconds: 60 };
+  const bodies = (records: readonly { body: string }[]) => records.map(({ body }) => body);
+
+  it("hides nothing that was stored before, when it happens while we run", async () => {
+    const start = Date.now();
+    clockAt(start + HOUR);
+    const queue = opened(emptyFolder()).queue("dev");
+    await queue.send([{ body: "waiting" }, { body: "delayed", delaySeconds: 600 }]);
+    expect(bodies(await queue.receive(now))).toEqual(["waiting"]);
+    await queue.send([{ body: "next" }]);
+    clockAt(start);
+    const records = await queue.receive(now);
+    expect(bodies(records)).toEqual(["waiting", "delayed", "next"]);
+    expect(await queue.receive(now)).toEqual([]); // held now, like everything that was received
+    await queue.acknowledge(records);
+    expect(await queue.depth()).toMatchObject({ records: 0 });
+  });
+
+  it("nor when it happens between two starts, and leaves what is stored afterwards as it is", async () => {
+    const folder = emptyFolder();
+    const start = Date.now();
+    clockAt(start + HOUR);
+    const first = openEmbedded(folder);
+    await first.queue("dev").send([{ body: "before" }]);
+    await first.close();
+    clockAt(start);
+    const queue = opened(folder).queue("dev");
+    await queue.send([{ body: "delayed", delaySeconds: 600 }]);
+    expect(bodies(await queue.receive(now))).toEqual(["before"]);
+  });
+
+  it("and a clock that is being set right, by less than two seconds, changes nothing", async () => {
+    const start = Date.now();
+    clockAt(start);
+    const queue = opened(emptyFolder()).queue("dev");
+    await queue.receive(now);
+    await queue.send([{ body: "delayed", delaySeconds: 600 }]);
+    clockAt(start - 1900);
+    expect(await queue.receive(now)).toEqual([]);
+  });
+});

@@ -44,6 +44,8 @@ const instantRow = z.object({ at: z.int().nullable() });
 export class Tables {
   readonly #db: SqlDatabase;
   readonly #statements = new Map<string, Statement>();
+  /** The latest instant that was seen; at first nobody knows what the clock showed when the file was last written. */
+  #latest = Number.POSITIVE_INFINITY;
 
   constructor(db: SqlDatabase) {
     this.#db = db;
@@ -62,12 +64,22 @@ export class Tables {
   /** Takes up to `max` visible records, longest visible first, and hides them. */
   claim(queue: string, max: number, visibilitySeconds: number): QueueRecord[] {
     const now = Date.now();
+    if (now < this.#latest - CLOCK_STEP_MS) this.#followClock(now);
+    this.#latest = now;
     const rows = this.#sql(
       `UPDATE records SET visible_at = ?, receive_count = receive_count + 1
        WHERE id IN (SELECT id FROM records WHERE queue = ? AND visible_at <= ? ORDER BY visible_at, id LIMIT ?)
        RETURNING id, body, receive_count, sent_at`,
     ).all(now + milliseconds(visibilitySeconds), queue, now, max);
     return rows.map(toRecord).sort((a, b) => Number(a.id) - Number(b.id));
+  }
+
+  /**
+   * The clock went back, by an hour maybe (a machine that starts with a wrong one, and then asks NTP): what was stored in that hour would show
+   * when it comes again. It shows now; a record that somebody holds is worked on twice then, and one that was delayed comes early: both are harmless.
+   */
+  #followClock(now: number): void {
+    this.#sql("UPDATE records SET sent_at = ?, visible_at = ? WHERE sent_at > ?").run(now, now, now);
   }
 
   /** When the next hidden or delayed record becomes visible (ms); null where there is none at all. */
@@ -156,5 +168,8 @@ function receipt(record: QueueRecord): [number, number] {
   const [id, count] = record.receipt.split(":").map(Number);
   return [id ?? Number.NaN, count ?? Number.NaN];
 }
+
+/** Steps below are those of a clock that is being set right all the time. */
+const CLOCK_STEP_MS = 2000;
 
 const milliseconds = (seconds: number): number => Math.round(seconds * 1000);
