@@ -1,6 +1,6 @@
 /**
  * The embedded queue: one SQLite file in a folder, a named queue per cluster inside. One process owns the folder.
- * Durable before it answers: WAL with synchronous=FULL, an fsync at each commit (https://www.sqlite.org/pragma.html#pragma_synchronous).
+ * Durable before it answers: WAL with synchronous=FULL, an fsync at each commit that stores something (https://www.sqlite.org/pragma.html#pragma_synchronous).
  * The only import of SQLite.
  */
 import { existsSync } from "node:fs";

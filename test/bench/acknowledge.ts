@@ -3,7 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import autocannon from "autocannon";
 import { type Figure, median, percentile } from "./figures.ts";
 import { delivery, headers, SOURCE } from "./sender.ts";
-import { cpuOf, type Options, place, say, start, type Started } from "./world.ts";
+import { cpuOf, isUp, type Options, place, say, start, type Started } from "./world.ts";
 
 const AT_ONCE = 20;
 const VARIANTS = ["bare Hono route", "discarding queue", "embedded queue", "fauxqs"] as const;
@@ -58,7 +58,7 @@ async function startAll(profile: boolean): Promise<{ edges: Map<Variant, Started
   const sqs = { queue: await readFile(urlFile, "utf8"), endpoint: `http://127.0.0.1:${fauxqs.port}` };
   const edges = new Map<Variant, Started>();
   const edge = async (variant: Variant, kind: "bare" | "discard" | "edge", cluster: ClusterEntry) => {
-    const ready = async (port: number) => (await fetch(`http://127.0.0.1:${port}/healthz`)).ok;
+    const ready = (port: number) => isUp(`http://127.0.0.1:${port}/healthz`);
     const args = async (port: number) => [kind, String(port), await configure(variant, port, cluster)];
     edges.set(variant, await start(variant.replaceAll(" ", "-"), "edge.js", args, { profile, ready }));
   };

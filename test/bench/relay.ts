@@ -3,7 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import * as z from "zod";
 import type { Cluster } from "./cluster.ts";
 import { SOURCE } from "./sender.ts";
-import { place, start, type Started } from "./world.ts";
+import { isUp, place, start, type Started } from "./world.ts";
 
 export async function startServe(name: string, cluster: Cluster, options: { tuning?: object; profile: boolean }): Promise<Started> {
   const configuration = async (port: number) => {
@@ -18,7 +18,7 @@ export async function startServe(name: string, cluster: Cluster, options: { tuni
     await writeFile(file, JSON.stringify(config));
     return ["serve", "--config", file];
   };
-  const ready = async (port: number) => (await fetch(`http://127.0.0.1:${port}/readyz`)).ok;
+  const ready = (port: number) => isUp(`http://127.0.0.1:${port}/readyz`);
   return start(name, "dist/cli.js", configuration, { profile: options.profile, ready });
 }
 

@@ -80,3 +80,6 @@ export async function cpuOf(pid: number): Promise<number> {
 }
 /** https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html counts in 1/sysconf(_SC_CLK_TCK), which is 100 on all of Node's Linux targets. */
 const TICK_MS = 10;
+
+/** For `ready`: whether it answers 200. A port may have been taken by a stranger who never answers. */
+export const isUp = async (url: string): Promise<boolean> => (await fetch(url, { signal: AbortSignal.timeout(1000) })).ok;

@@ -9,6 +9,7 @@ export interface Transactional {
 
 /** `work` runs inside the transaction and gives what to call once it is committed. */
 interface Job {
+  readonly synced: boolean;
   work(): () => void;
   reject(error: RelayError): void;
 }
@@ -22,19 +23,33 @@ export class GroupCommit {
   #scheduled = false;
   #closed = false;
   #whenIdle: (() => void) | null = null;
+  #synced = true;
 
   constructor(db: Transactional) {
     this.#db = db;
   }
 
   /**
-   * Runs `work` within the next transaction and resolves after its COMMIT.
+   * Runs `work` within the next transaction and resolves after its COMMIT, which outlasts a loss of power.
    * Throws QUEUE_UNAVAILABLE when the transaction failed; then nothing of it stands.
    */
   run<T>(work: () => T): Promise<T> {
+    return this.#add(work, true);
+  }
+
+  /**
+   * The same for what may be undone by a loss of power (never by the end of this process): taking or deleting a record, which then
+   * comes again. Saves the fsync, unless another job of the same transaction needs it.
+   */
+  runUnsynced<T>(work: () => T): Promise<T> {
+    return this.#add(work, false);
+  }
+
+  #add<T>(work: () => T, synced: boolean): Promise<T> {
     if (this.#closed) return Promise.reject(new RelayError("QUEUE_UNAVAILABLE", "the queue is closed"));
     return new Promise((resolve, reject) => {
       this.#jobs.push({
+        synced,
         work: () => {
           const result = work();
           return () => resolve(result);
@@ -67,6 +82,7 @@ export class GroupCommit {
 
   #commit(jobs: readonly Job[]): void {
     try {
+      this.#sync(jobs.some(({ synced }) => synced));
       this.#db.exec("BEGIN IMMEDIATE");
       const resolves = jobs.map((job) => job.work());
       this.#db.exec("COMMIT");
@@ -75,6 +91,13 @@ export class GroupCommit {
       for (const job of jobs) job.reject(toRelayError(thrown, "QUEUE_UNAVAILABLE"));
       this.#rollback();
     }
+  }
+
+  /** In WAL mode NORMAL leaves out the fsync of a commit; the next FULL one writes those before it too: https://www.sqlite.org/pragma.html#pragma_synchronous */
+  #sync(synced: boolean): void {
+    if (synced === this.#synced) return;
+    this.#db.exec(`PRAGMA synchronous = ${synced ? "FULL" : "NORMAL"}`);
+    this.#synced = synced;
   }
 
   /** SQLite itself rolls back after some errors (a full disk), not after others: https://www.sqlite.org/lang_transaction.html */

@@ -40,7 +40,7 @@ export class EmbeddedQueue implements Queue {
     for (;;) {
       if (signal?.aborted || this.#closed) return [];
       // Nothing is awaited between this commit and the return: an abort can't come in between and swallow what was claimed.
-      const look = await this.#commits.run(() => {
+      const look = await this.#commits.runUnsynced(() => {
         const records = signal?.aborted ? [] : this.#tables.claim(this.name, max, visibilitySeconds);
         const next = records.length > 0 ? null : this.#tables.nextVisible(this.name);
         return { records, next, rings: this.#bell.rings };
@@ -51,7 +51,7 @@ export class EmbeddedQueue implements Queue {
   }
 
   async acknowledge(records: readonly QueueRecord[]): Promise<void> {
-    await this.#commits.run(() => {
+    await this.#commits.runUnsynced(() => {
       for (const record of records) this.#tables.remove(record);
     });
   }
