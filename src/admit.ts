@@ -3,7 +3,7 @@ import { authenticate } from "./auth.ts";
 import type { RelayConfig, SecretRef, WebhookConfig } from "./config.ts";
 import type { Observer } from "./observe.ts";
 import { verifyToken } from "./oidc.ts";
-import { RelayError } from "./outcome.ts";
+import { RelayError, toRelayError } from "./outcome.ts";
 import { providers } from "./providers/index.ts";
 import { type AuthScheme, type DeliveryHeaders, type RegistryProvider, schemeOf } from "./providers/provider.ts";
 
@@ -51,7 +51,7 @@ async function isLetIn(delivery: Delivery, webhook: WebhookConfig, scheme: AuthS
     if (!webhook.oidc) throw new RelayError("INTERNAL", "the webhook names nobody whose token would be taken");
     return verifyToken(headers["authorization"], scheme, webhook.oidc, context.readSecret, now);
   }
-  const verdict = authenticate(scheme, { headers, rawBody, pathSecret, now }, await secretsOf(webhook, context.readSecret, now));
+  const verdict = authenticate(scheme, { headers, rawBody, pathSecret, now }, await secretsOf(delivery.webhook, webhook, context, now));
   if (verdict === "previous") {
     context.observer.alarm("OLD_SECRET", {
       what: "a sender still uses the previous secret of this webhook; change it there before it ends",
@@ -61,13 +61,22 @@ async function isLetIn(delivery: Delivery, webhook: WebhookConfig, scheme: AuthS
   return verdict !== "refused";
 }
 
-async function secretsOf(webhook: WebhookConfig, readSecret: AdmitContext["readSecret"], now: Date) {
+async function secretsOf(name: string, webhook: WebhookConfig, { readSecret, observer }: AdmitContext, now: Date) {
   const { secret, previousSecret, previousSecretUntil } = webhook;
   if (!secret) throw new RelayError("INTERNAL", "the webhook has no secret");
+  /** Taken away before the configuration was: senders that have the new one must not suffer for it. */
+  const withoutIt = (thrown: unknown) => {
+    observer.alarm("OLD_SECRET_MISSING", {
+      what: "the previous secret of this webhook cannot be read, so senders that still use it are refused; put it back, or take previousSecret out of the configuration",
+      webhook: name,
+      why: toRelayError(thrown).message,
+    });
+    return null;
+  };
   const expired = previousSecretUntil !== null && now.getTime() >= Date.parse(previousSecretUntil);
   return {
     current: await readSecret(secret),
-    previous: previousSecret && !expired ? await readSecret(previousSecret) : null,
+    previous: previousSecret && !expired ? await readSecret(previousSecret).catch(withoutIt) : null,
     username: webhook.username,
   };
 }
