@@ -1,0 +1,101 @@
+/**
+ * The audit: every override's status.imageDigest is what the registry's tag resolves to, or an open record or a dead letter names it.
+ * It asks registry, cluster and queue themselves, and believes nothing that the relay said of its work.
+ */
+import { decode, type RenewRequest } from "../../src/event.ts";
+import type { Queue, QueueRecord } from "../../src/queue/queue.ts";
+import type { SeenOverride } from "./cluster.ts";
+import { eventually } from "./wait.ts";
+
+export interface Surroundings {
+  overrides(): Promise<SeenOverride[]>;
+  /** What `<module>:<tag>` resolves to in the registry. */
+  resolve(module: string, tag: string): Promise<string | null>;
+}
+/** What lies in a queue that nobody works on any more. */
+export interface Remains {
+  readonly open: readonly RenewRequest[];
+  readonly buried: readonly RenewRequest[];
+  /** Records and letters that can't be read, and the reasons of all letters. */
+  readonly unreadable: number;
+  readonly reasons: readonly string[];
+}
+export interface Findings {
+  /** Modules whose override shows what the tag resolves to. */
+  readonly right: string[];
+  /** Others, each named by an open record or a dead letter. */
+  readonly named: string[];
+  /** Others. */
+  readonly wrong: { readonly module: string; readonly shows: string | null; readonly registry: string | null }[];
+  /**
+   * Modules whose last push is nowhere: the override's newest nudge, the open records and the dead letters all know other digests.
+   * An override can show the right digest all the same, since Deckhouse looks at every override when it restarts.
+   */
+  readonly lost: string[];
+}
+
+/** A module whose override does not follow its tag, as far as registry and cluster tell. */
+export async function behind({ overrides, resolve }: Surroundings): Promise<string | null> {
+  for (const { metadata, spec, status } of await overrides()) {
+    if ((status.imageDigest ?? null) !== (await resolve(metadata.name, spec.imageTag))) return metadata.name;
+  }
+  return null;
+}
+
+const HIDDEN_SECONDS = 600;
+const LONGEST_HIDDEN_MS = 240_000;
+const EVERY_LETTER = 100_000;
+
+/**
+ * Takes every record out of the queue; they stay hidden for ten minutes. Delayed ones come when their time has come, and those that a
+ * killed process had in hand after its visibility of two minutes.
+ */
+export async function remainsOf(queue: Queue): Promise<Remains> {
+  const records: QueueRecord[] = [];
+  const { records: count } = await queue.depth();
+  await eventually(
+    `all of ${count} open records can be read`,
+    async () => {
+      if (records.length >= count) return records;
+      records.push(...(await queue.receive({ max: 100, waitSeconds: 1, visibilitySeconds: HIDDEN_SECONDS })));
+      return null;
+    },
+    LONGEST_HIDDEN_MS,
+  );
+  const { letters } = await queue.deadLetters.list(EVERY_LETTER);
+  const [open, buried] = [requestsIn(records), requestsIn(letters)];
+  return {
+    open,
+    buried,
+    unreadable: records.length + letters.length - open.length - buried.length,
+    reasons: letters.map(({ code, text }) => `${code}: ${text}`),
+  };
+}
+
+const requestsIn = (bodies: readonly { body: string }[]): RenewRequest[] =>
+  bodies.flatMap(({ body }) => {
+    const read = decode(body);
+    return read.kind === "request" ? [read.request] : [];
+  });
+
+export async function audit({ overrides, resolve }: Surroundings, { open, buried }: Pick<Remains, "open" | "buried">): Promise<Findings> {
+  const findings: Findings = { right: [], named: [], wrong: [], lost: [] };
+  for (const { metadata, spec, status } of await overrides()) {
+    const module = metadata.name;
+    const shows = status.imageDigest ?? null;
+    const registry = await resolve(module, spec.imageTag);
+    const naming = [...open, ...buried].filter((request) => request.module === module && request.tag === spec.imageTag);
+    if (shows === registry) findings.right.push(module);
+    else if (naming.length > 0) findings.named.push(module);
+    else findings.wrong.push({ module, shows, registry });
+    const known = [metadata.annotations["mpo-relay/digest"], ...naming.map(({ digest }) => digest)];
+    if (registry !== null && !known.includes(registry)) findings.lost.push(module);
+  }
+  return findings;
+}
+
+/** One line for the run's log. */
+export function describe({ right, named, wrong, lost }: Findings, { open, buried, unreadable }: Remains): string {
+  const overrides = `${right.length} overrides right, ${named.length} not yet and named, ${wrong.length} wrong, ${lost.length} pushes lost`;
+  return `audit: ${overrides}; ${open.length} open records, ${buried.length} dead letters, ${unreadable} unreadable`;
+}
