@@ -164,6 +164,7 @@ test("consumer: an SQS batch with a malformed record; one that can't be settled 
   onTestFinished(() => cluster.stop());
   const consumerConfig = (queue: string) => ({
     clusters: { dev: { queue, kubernetes: { server: cluster.kube.server, ca: "env:CLUSTER_CA", token: "env:CLUSTER_TOKEN" } } },
+    tuning: { looks: ["500ms", "1s"] }, // a confirm record waits for the first look
   });
   const env = { MPO_RELAY_CLUSTER: "dev", CLUSTER_CA: cluster.kube.ca, CLUSTER_TOKEN: cluster.token };
   const edge = await start("edge", edgeConfig(urls), { HOOK_SECRET: SECRET });
