@@ -41,9 +41,35 @@ type Tree = Record<string, unknown>;
 const withWebhook = (part: Tree) => JSON.stringify({ ...MINIMAL, webhooks: { prod: { ...MINIMAL.webhooks.prod, ...part } } });
 const withSource = (part: Tree) => JSON.stringify({ ...MINIMAL, sources: [{ ...MINIMAL.sources[0], ...part }] });
 const withCluster = (part: Tree) => JSON.stringify({ ...MINIMAL, clusters: { dev: { ...MINIMAL.clusters.dev, ...part } } });
+const JOBS: Tree = { issuer: "https://gitlab.example.com", audience: "mpo-relay", subject: "project_path:modules/*" };
+const withJobs = (oidc: Tree | null, part: Tree = {}) =>
+  withWebhook({ provider: "generic", auth: "oidc", secret: undefined, oidc, ...part });
 const withTop = (part: Tree) => JSON.stringify({ ...MINIMAL, ...part });
 
 describe("a good file", () => {
+  it("may let in whom an issuer knows", async () => {
+    const { config } = await loaded(withJobs({ ...JOBS, keys: "file:keys.json" }));
+    expect(config.webhooks["prod"]).toMatchObject({
+      secret: null,
+      oidc: {
+        issuer: JOBS["issuer"],
+        audience: "mpo-relay",
+        email: null,
+        subject: [JOBS["subject"]],
+        keys: { kind: "file", path: join(folder, "keys.json") },
+      },
+    });
+    const google = await loaded(withWebhook({ provider: "gar", secret: undefined, oidc: { audience: "x", email: "a@example.com" } }));
+    expect(google.config.webhooks["prod"]?.oidc).toEqual({ issuer: null, audience: "x", email: "a@example.com", subject: [], keys: null });
+    for (const [issuer, keys] of [
+      ["http://gitlab.internal", "file:keys.json"],
+      ["http://127.0.0.1:8080", null],
+      ["https://x.example.com", "https://x.example.com/keys"],
+    ])
+      await loaded(withJobs({ ...JOBS, issuer, keys }));
+    await loaded(withJobs({ ...JOBS, subject: ["repo:organisation/repository:ref:refs/heads/main", "system:serviceaccount:ci:*"] }));
+  });
+
   it("writes out every default", async () => {
     const { config, warnings } = await loaded(`
 webhooks:
@@ -249,6 +275,49 @@ describe("each problem, with its path and a hint", () => {
     ["auth", withWebhook({ auth: "hmac" }), "webhooks.prod.auth: harbor does not authenticate in this way (known: "],
     ["auth oidc", withWebhook({ auth: "oidc" }), "webhooks.prod.auth: harbor does not authenticate in this way"],
     ["oidc", withWebhook({ oidc: { audience: "x" } }), "webhooks.prod.oidc: this webhook authenticates by token"],
+    [
+      "oidc at a provider that can",
+      withWebhook({ provider: "generic", oidc: JOBS }),
+      "this webhook authenticates by standard-webhooks (write auth: oidc)",
+    ],
+    ["oidc without a block", withJobs(null), "webhooks.prod.oidc: whose tokens to take is not said"],
+    [
+      "oidc and a secret",
+      withWebhook({ provider: "generic", auth: "oidc", oidc: JOBS }),
+      "webhooks.prod.secret: tokens of an issuer need no secret",
+    ],
+    ["oidc and insecure", withJobs(JOBS, { insecure: true }), "webhooks.prod.insecure: tokens of an issuer need no secret"],
+    ["oidc without an issuer", withJobs({ ...JOBS, issuer: null }), "webhooks.prod.oidc.issuer: is missing"],
+    [
+      "oidc over http",
+      withJobs({ ...JOBS, issuer: "http://gitlab.example.com" }),
+      "webhooks.prod.oidc.issuer: its keys would come over plain http",
+    ],
+    ["oidc without an audience", withJobs({ ...JOBS, audience: undefined }), "webhooks.prod.oidc.audience: expected string, it is missing"],
+    ["oidc without a subject", withJobs({ ...JOBS, subject: [] }), "webhooks.prod.oidc.subject: is missing"],
+    ...["*", "repo:*", "repo:organisation*", "*:modules/echo", "?:a/b:c", "project_path:?/x"].map((subject): [string, string, string] => [
+      `oidc with the subject ${subject}`,
+      withJobs({ ...JOBS, subject: ["project_path:modules/*", subject] }),
+      "webhooks.prod.oidc.subject: lets strangers in",
+    ]),
+    ["oidc keys by value", withJobs({ ...JOBS, keys: '{"keys": []}' }), "webhooks.prod.oidc.keys: not a place of keys (write file:PATH"],
+    ["oidc keys over http", withJobs({ ...JOBS, keys: "http://gitlab.example.com/keys" }), "webhooks.prod.oidc.keys: keys over plain http"],
+    [
+      "oidc, unknown key",
+      withJobs({ ...JOBS, emial: "x" }),
+      "webhooks.prod.oidc.emial: unknown key (known: issuer, audience, email, subject, keys)",
+    ],
+    [
+      "gar without an e-mail",
+      withWebhook({ provider: "gar", secret: undefined, oidc: { audience: "x" } }),
+      "webhooks.prod.oidc.email: is missing",
+    ],
+    [
+      "gar with an issuer",
+      withWebhook({ provider: "gar", secret: undefined, oidc: { ...JOBS, email: "a@example.com" } }),
+      "webhooks.prod.oidc.issuer: this provider has its own issuer",
+    ],
+    ["gar with a secret alone", withWebhook({ provider: "gar" }), "webhooks.prod.oidc: whose tokens to take is not said"],
     [
       "no secret",
       withTop({ webhooks: { prod: { provider: "harbor" } } }),

@@ -32,11 +32,11 @@ export function oidcRules(path: readonly PropertyKey[], webhook: Webhook, row: R
     const hint = row.auth.some(({ kind }) => kind === "oidc") ? "write auth: oidc" : "take it out, and name a secret";
     return problem([...path, "oidc"], `this webhook authenticates by ${scheme.kind}`, hint);
   }
+  if (!webhook.oidc)
+    return problem([...path, "oidc"], "whose tokens to take is not said", "write oidc: with an audience, and with email or subject");
   for (const key of ["secret", "previousSecret", "insecure"] as const)
     if (webhook[key] !== undefined && webhook[key] !== null && webhook[key] !== false)
       problem([...path, key], "tokens of an issuer need no secret", "take it out");
-  if (!webhook.oidc)
-    return problem([...path, "oidc"], "whose tokens to take is not said", "write oidc: with an audience, and with email or subject");
   if (scheme?.issuers) ownIssuer([...path, "oidc"], webhook.oidc, problem);
   else if (scheme) anyIssuer([...path, "oidc"], webhook.oidc, problem);
 }

@@ -103,7 +103,7 @@ function oidc(folder: string) {
     audience: text,
     email: optional(text),
     subject: z
-      .union([text.transform((each) => [each]), z.array(text).min(1)], "expected a pattern, or a list of patterns")
+      .union([text.transform((each) => [each]), z.array(text)], "expected a pattern, or a list of patterns")
       .nullable()
       .transform((each) => each ?? [])
       .default([]),
