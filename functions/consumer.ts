@@ -1,7 +1,7 @@
 /** AWS Lambda, SQS: the consumer of one cluster's queue (MPO_RELAY_CLUSTER). */
 import { consume } from "../src/consume.ts";
 import { consumeContext, openCluster } from "../src/consumer.ts";
-import { lambdaConfig, type LambdaContext, lambdaQueue, openLate, recordsOf } from "../src/lambda.ts";
+import { lambdaConfig, type LambdaContext, lambdaQueue, recordsOf } from "../src/lambda.ts";
 import { logTo } from "../src/observe.ts";
 import { openQueues } from "../src/queues.ts";
 
@@ -9,7 +9,7 @@ const cluster = process.env["MPO_RELAY_CLUSTER"] ?? "";
 const config = await lambdaConfig();
 const observer = logTo(process.stdout);
 const queues = await openQueues(config, { clusters: [cluster], unparsed: false, as: "owner", observer });
-const overrides = openLate(cluster, () => openCluster(config, cluster));
+const overrides = openCluster(config, cluster);
 const context = consumeContext(config, { cluster, queue: lambdaQueue(queues.of(cluster)), overrides, observer });
 
 /** The rest of a run, an API call that hangs included, must end before Lambda ends us. */

@@ -9,12 +9,14 @@ import { createPace } from "./pace.ts";
 import type { Queue } from "./queue/queue.ts";
 import { createSecretReader } from "./secrets.ts";
 
-/** The cluster's overrides by the configured way in. Throws where there is none, or RelayError CLUSTER_UNAUTHORIZED where its credential cannot be read. */
-export async function openCluster(config: RelayConfig, cluster: string): Promise<Overrides> {
+/** The cluster's overrides by the configured way in; throws where there is none. Nothing is opened yet: see {@link openLate}. */
+export function openCluster(config: RelayConfig, cluster: string): Overrides {
   const kubernetes = config.clusters[cluster]?.kubernetes;
   if (!kubernetes) throw new Error(`cluster ${cluster} has no \`kubernetes\` in the configuration: this process cannot consume for it`);
-  const { openKubernetes } = await import("./cluster/kubernetes.ts");
-  return openKubernetes({ cluster, kubernetes, readSecret: createSecretReader() });
+  return openLate(cluster, async () => {
+    const { openKubernetes } = await import("./cluster/kubernetes.ts");
+    return openKubernetes({ cluster, kubernetes, readSecret: createSecretReader() });
+  });
 }
 
 export interface Consumer {
@@ -40,5 +42,29 @@ export function consumeContext(config: RelayConfig, { cluster, queue, overrides,
       observer,
       (thrown) => toRelayError(thrown, "CLUSTER_ERROR"),
     ),
+  };
+}
+
+/**
+ * Opens the cluster when something is first asked of it, and again after a failure. So a cold start does not wait for the Kubernetes
+ * client, and a credential that cannot be read opens this cluster's circuit: as an error at start it would stop the other clusters too,
+ * and in Lambda use up the receive counts of whatever waits.
+ */
+function openLate(cluster: string, open: () => Promise<Overrides>): Overrides {
+  let opening: Promise<Overrides> | null = null;
+  const overrides = () => {
+    opening ??= open().catch((thrown: unknown) => {
+      opening = null;
+      throw thrown;
+    });
+    return opening;
+  };
+  return {
+    cluster,
+    get: async (module) => (await overrides()).get(module),
+    annotate: async (override, annotations) => (await overrides()).annotate(override, annotations),
+    list: async () => (await overrides()).list(),
+    probe: async () => (await overrides()).probe(),
+    close: () => void opening?.then((opened) => opened.close()),
   };
 }

@@ -1,6 +1,5 @@
 /** What differs in AWS Lambda: records come in the event, whatever is not reported as failed is deleted by Lambda itself, and no disk lasts. */
 import * as z from "zod";
-import type { Overrides } from "./cluster/overrides.ts";
 import { configOrThrow, type RelayConfig } from "./config.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 
@@ -50,28 +49,5 @@ export function lambdaQueue(queue: Queue): Pick<Queue, "send" | "acknowledge" | 
     acknowledge: async () => {},
     defer: (moves) => queue.send(moves.map(({ next }) => next)),
     bury: (_record, letter) => queue.deadLetters.put(letter),
-  };
-}
-
-/**
- * Opens the cluster when a record first needs it, and again after a failure. So a cold start does not wait for the Kubernetes client,
- * and a credential that cannot be read opens the circuit: as an init error it would use up the receive counts of whatever waits.
- */
-export function openLate(cluster: string, open: () => Promise<Overrides>): Overrides {
-  let opening: Promise<Overrides> | null = null;
-  const overrides = () => {
-    opening ??= open().catch((thrown: unknown) => {
-      opening = null;
-      throw thrown;
-    });
-    return opening;
-  };
-  return {
-    cluster,
-    get: async (module) => (await overrides()).get(module),
-    annotate: async (override, annotations) => (await overrides()).annotate(override, annotations),
-    list: async () => (await overrides()).list(),
-    probe: async () => (await overrides()).probe(),
-    close: () => void opening?.then((opened) => opened.close()),
   };
 }

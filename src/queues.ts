@@ -6,6 +6,7 @@ import { RelayError, toRelayError } from "./outcome.ts";
 import type { EmbeddedStore } from "./queue/embedded.ts";
 import type { DeadLetters, NewDeadLetter, NewRecord, Queue } from "./queue/queue.ts";
 import type { Store } from "./receive.ts";
+import { storedDelivery } from "./unparsed.ts";
 
 export interface Queues {
   of(cluster: string): Queue;
@@ -77,10 +78,10 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
     async storeUnparsed(letter) {
       if (!unparsed) throw new RelayError("QUEUE_UNAVAILABLE", "there is no place for deliveries that could not be read");
       if ((await within(2 * SEND_MS, unparsed.deadLetters.count())) >= config.limits.unparsed) {
+        const { webhook, bytes, sha256 } = storedDelivery(letter.body) ?? {};
         observer.alarm("UNPARSED_FULL", {
           what: "too many unread deliveries are kept already; this one is only named here. Redrive or purge them: `mpo-relay dlq list --cluster unparsed`",
-          bytes: letter.body.length,
-          why: letter.text,
+          ...{ webhook, bytes, sha256, why: letter.text },
         });
         return;
       }

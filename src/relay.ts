@@ -5,9 +5,11 @@ import type { Context } from "hono";
 import { getConnInfo } from "@hono/node-server/conninfo";
 import { createApp } from "./app.ts";
 import type { RelayConfig } from "./config.ts";
+import type { ConsumeContext } from "./consume.ts";
 import { consumeContext, openCluster } from "./consumer.ts";
 import { createLimiter } from "./limiter.ts";
 import type { Observer } from "./observe.ts";
+import { toRelayError } from "./outcome.ts";
 import type { Queue } from "./queue/queue.ts";
 import { openQueues, type Queues } from "./queues.ts";
 import { receive } from "./receive.ts";
@@ -33,8 +35,9 @@ const REFUSED_CALLS_PER_MINUTE = 30;
 /**
  * A delivery is there within seconds or not at all. Node's own limits (a minute, five minutes, looked at every 30 s) would let callers
  * without a secret hold what all bodies may hold together: https://nodejs.org/api/http.html#serverrequesttimeout
+ * A connection that only waits stays open longer than a load balancer keeps it (60 s), so that the balancer is the one to close it.
  */
-const PATIENCE = { headersTimeout: 10_000, requestTimeout: 20_000, connectionsCheckingInterval: 5_000 };
+const PATIENCE = { headersTimeout: 10_000, requestTimeout: 20_000, connectionsCheckingInterval: 5_000, keepAliveTimeout: 65_000 };
 /** For requests in hand when we are told to stop: longer than any is worked on, shorter than whoever stops us waits (Docker: 10 s). */
 const GRACE_MS = 2_000;
 
@@ -69,8 +72,9 @@ async function stopAll(stopping: readonly (() => Promise<void>)[], queues: Queue
 }
 
 async function startConsumer(config: RelayConfig, cluster: string, queue: Queue, observer: Observer): Promise<() => Promise<void>> {
-  const overrides = await openCluster(config, cluster);
+  const overrides = openCluster(config, cluster);
   const context = consumeContext(config, { cluster, queue, overrides, observer });
+  await lookOnce(context);
   const controller = new AbortController();
   const running = work({ ...context, queue }, controller.signal);
   return async () => {
@@ -78,6 +82,15 @@ async function startConsumer(config: RelayConfig, cluster: string, queue: Queue,
     await running;
     overrides.close();
   };
+}
+
+/** A cluster that cannot be reached is told at start and not with the first push; it keeps nobody else from starting. */
+async function lookOnce({ overrides, circuit }: ConsumeContext): Promise<void> {
+  try {
+    await overrides.probe();
+  } catch (thrown) {
+    circuit.open(toRelayError(thrown, "CLUSTER_ERROR"));
+  }
 }
 
 async function startEdge(config: RelayConfig, queues: Queues, observer: Observer) {

@@ -53,10 +53,18 @@ export function unparsedLetter(
   };
 }
 
-/** Reads such a letter's body again; null where it is none. `body` is null where only the head was kept. */
-export function storedDelivery(
-  text: string,
-): { webhook: string; headers: DeliveryHeaders; body: Uint8Array | null; receivedAt: string } | null {
+/** A kept delivery. `body` is null where only the head was kept; `bytes` and `sha256` are of the whole, as it came. */
+export interface KeptDelivery {
+  readonly webhook: string;
+  readonly headers: DeliveryHeaders;
+  readonly body: Uint8Array | null;
+  readonly bytes: number;
+  readonly sha256: string;
+  readonly receivedAt: string;
+}
+
+/** Reads such a letter's body again; null where it is none. */
+export function storedDelivery(text: string): KeptDelivery | null {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -66,7 +74,8 @@ export function storedDelivery(
   const read = stored.safeParse(json);
   if (!read.success) return null;
   const { webhook, headers, body, receivedAt } = read.data;
-  return { webhook, headers, receivedAt, body: body.whole ? Buffer.from(body.text, body.encoding) : null };
+  const { bytes, sha256 } = body;
+  return { webhook, headers, receivedAt, bytes, sha256, body: body.whole ? Buffer.from(body.text, body.encoding) : null };
 }
 
 function keep(bytes: Uint8Array, redact: readonly string[], room: number): StoredDelivery["body"] {

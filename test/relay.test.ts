@@ -191,3 +191,12 @@ it("a port that is taken is an error that names it", async () => {
     `cannot listen on 127.0.0.1:${relay?.port}`,
   );
 });
+
+it("a cluster whose credential cannot be read keeps nobody else from starting: its records wait, and an alarm tells", async () => {
+  vi.stubEnv("RELAY_TEST_TOKEN", "");
+  await start();
+  expect(observed.codes()).toEqual(["CLUSTER_UNAUTHORIZED"]);
+  expect(await push("1")).toBe(202);
+  vi.stubEnv("RELAY_TEST_TOKEN", api.grant("relay", ["get", "patch"]));
+  await nudged(1);
+});

@@ -45,7 +45,7 @@ const ADAPTED: Readonly<Record<string, RegExp>> = {
 };
 
 /** Types load nothing, so a folder may use them that has one file to load the package. */
-const TYPES: Readonly<Record<string, RegExp>> = { "@kubernetes/client-node": /^src\/cluster\// };
+const TYPES: Readonly<Record<string, RegExp>> = { "@kubernetes/client-node": /^src\/cluster\//, hono: /^src\/relay\.ts$/ };
 
 const STATEMENT = /^(?:import|export)\s+(type\s)?[^"';]*?from\s*"([^"]+)"|^import\s*"([^"]+)"|\bimport\("([^"]+)"\)/gm;
 
