@@ -167,7 +167,7 @@ describe("edge.mjs", () => {
       webhooks: { registry: { provider: "distribution", secret: "env:WEBHOOK_SECRET" } },
       sources: [{ repo }],
       clusters: { dev: { queue } },
-      unparsed: queue,
+      unparsed: `${queue}-unparsed`,
     };
     const edge = await start("edge", config, { WEBHOOK_SECRET: SECRET });
     expect(await edge.invoke(event(delivery.body))).toMatchObject({ statusCode: 503, headers: { "retry-after": "5" } });
@@ -298,7 +298,7 @@ describe("what is loaded", () => {
     const { bytes, inputs, packages } = atImport((await meta()).lambda, name);
     expect(bytes).toBeLessThanOrEqual(500 * 1024);
     expect(inputs).toContain("src/queues.ts");
-    expect(inputs.filter((file) => /node_modules\/(?:@kubernetes|yaml|libsql|commander|@hono|pino-pretty)\//.test(file))).toEqual([]);
+    expect(inputs.filter((file) => /node_modules\/(?:@kubernetes|yaml|libsql|commander|@hono|pino-pretty|jose)\//.test(file))).toEqual([]);
     expect(inputs).not.toContain("src/relay.ts");
     expect(packages).toEqual([]);
   });
@@ -320,7 +320,16 @@ describe("what is loaded", () => {
   test("cli.js is a program, and loads adapters only for the commands that use them", async () => {
     expect(await readFile(join(root, "dist/cli.js"), "utf8")).toMatch(/^#!\/usr\/bin\/env node\n/);
     const { packages } = closure((await meta()).cli, ["dist/cli.js"]);
-    const heavy = ["@aws-sdk/client-sqs", "@hono/node-server", "@kubernetes/client-node", "libsql", "pino-pretty", "selfsigned", "yaml"];
+    const heavy = [
+      "@aws-sdk/client-sqs",
+      "@hono/node-server",
+      "@kubernetes/client-node",
+      "jose",
+      "libsql",
+      "pino-pretty",
+      "selfsigned",
+      "yaml",
+    ];
     expect(packages).toContain("commander");
     expect(packages.filter((name) => heavy.includes(name))).toEqual([]);
   });
