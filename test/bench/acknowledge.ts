@@ -1,6 +1,7 @@
 /** How long a registry waits until its push is acknowledged, and how many pushes a second the edge takes. */
 import { readFile, writeFile } from "node:fs/promises";
 import autocannon from "autocannon";
+import { syncTimes } from "./disk.ts";
 import { type Figure, median, percentile } from "./figures.ts";
 import { delivery, headers, SOURCE } from "./sender.ts";
 import { cpuOf, isUp, type Options, place, say, start, type Started } from "./world.ts";
@@ -33,7 +34,9 @@ export async function acknowledge({ quick, profile }: Options): Promise<Figure[]
   const started = await startAll(profile);
   try {
     const measured = new Map<Variant, Rounds>(VARIANTS.map((variant) => [variant, { many: [], one: [] }]));
+    const syncs: number[] = [];
     for (let round = 0; round <= rounds; round++) {
+      syncs.push(...(await syncTimes(100)));
       for (const [variant, edge] of started.edges) {
         say(`acknowledgement, ${variant}, ${round === 0 ? "warm-up" : `round ${round} of ${rounds}`}`);
         const many = await load(edge, body, AT_ONCE, seconds);
@@ -43,7 +46,10 @@ export async function acknowledge({ quick, profile }: Options): Promise<Figure[]
         measured.get(variant)?.one.push(one);
       }
     }
-    return VARIANTS.flatMap((variant) => figuresOf(variant, measured));
+    const disk = ([0.5, 0.99] as const).map((share): Figure => {
+      return { part: "acknowledgement", name: `the disk alone: fdatasync p${share * 100}`, unit: "ms", value: percentile(syncs, share) };
+    });
+    return [...disk, ...VARIANTS.flatMap((variant) => figuresOf(variant, measured))];
   } finally {
     await Promise.all([...started.edges.values(), started.fauxqs].map((process) => process.stop("SIGTERM")));
   }
@@ -75,7 +81,7 @@ async function configure(variant: string, port: number, cluster: ClusterEntry): 
     webhooks: { bench: { provider: "distribution", secret: "env:BENCH_SECRET" } },
     sources: [{ repo: SOURCE }],
     clusters: { dev: cluster },
-    unparsed: cluster.queue, // nothing gets there
+    unparsed: `${cluster.queue}-unparsed`, // nothing gets there
     listen: { host: "127.0.0.1", port },
   };
   await writeFile(file, JSON.stringify(config));

@@ -60,7 +60,9 @@ export class Cluster {
   async watch(changed: (seen: Seen) => void): Promise<void> {
     const response = await this.#open("GET", `${OVERRIDES}?watch=1`, new Agent({ ca: this.ca }));
     this.#watches.push(response);
-    createInterface({ input: response }).on("line", (line) => changed(event.parse(JSON.parse(line)).object));
+    const lines = createInterface({ input: response });
+    lines.on("line", (line) => changed(event.parse(JSON.parse(line)).object));
+    lines.on("error", () => undefined); // it is cut by `close`; were it cut before, the caller's patience ends
   }
 
   /** The relay's configuration of this cluster, with the files it names. */

@@ -9,6 +9,7 @@ import { type Options, say } from "./world.ts";
 const WARM_UP = 50;
 /** At the default of 50 patches/s the next one waits; a registry that sends one push now and then never meets that. */
 const GAP_MS = 25;
+const PATIENCE_MS = 30_000;
 /** Looks are no part of this measurement. */
 const TUNING = { looks: ["1h"] };
 
@@ -55,10 +56,13 @@ async function alternate(cluster: Cluster, port: number, pushed: readonly string
   for (const [index, name] of pushed.entries()) {
     await sleep(GAP_MS);
     const { body } = pushOf(name);
-    const arrived = new Promise<number>((resolve) => waiting.set(name, () => resolve(performance.now())));
+    const arrived = new Promise<number>((resolve, reject) => {
+      const patience = setTimeout(() => reject(new Error(`${name} was not patched within ${PATIENCE_MS} ms`)), PATIENCE_MS);
+      waiting.set(name, () => resolve((clearTimeout(patience), performance.now())));
+    });
     const sent = performance.now();
-    await sender.send(body);
-    relayed.push((await arrived) - sent);
+    const [at] = await Promise.all([arrived, sender.send(body)]);
+    relayed.push(at - sent);
     waiting.delete(name);
     await sleep(GAP_MS);
     alone.push(await getAndPatch(cluster, bare[index] ?? ""));
