@@ -76,9 +76,10 @@ async function whatIsWrong(ref: SecretRef, isSecret: boolean, readSecret: Secret
 }
 
 function references(config: RelayConfig): { path: string; ref: SecretRef; isSecret: boolean }[] {
-  const ofWebhooks = Object.entries(config.webhooks).flatMap(([name, { secret, previousSecret }]) => [
+  const ofWebhooks = Object.entries(config.webhooks).flatMap(([name, { secret, previousSecret, oidc }]) => [
     { path: `webhooks.${name}.secret`, ref: secret, isSecret: true },
     { path: `webhooks.${name}.previousSecret`, ref: previousSecret, isSecret: true },
+    { path: `webhooks.${name}.oidc.keys`, ref: oidc?.keys?.kind === "url" ? null : (oidc?.keys ?? null), isSecret: false },
   ]);
   const ofClusters = Object.entries(config.clusters).flatMap(([name, { kubernetes }]) =>
     Object.entries(kubernetesRefs(kubernetes)).map(([key, ref]) => ({ path: `clusters.${name}.kubernetes.${key}`, ref, isSecret: false })),
