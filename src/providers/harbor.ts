@@ -54,7 +54,7 @@ function ofResource(item: z.infer<typeof resource>, name: string | undefined, co
   const reference = splitReference(item.resource_url);
   const host = delivery.host ?? reference.host;
   if (host === null) return NO_HOST;
-  const path = orNull(name) ?? reference.path.replace(/@.*$|:[^/:]*$/, "");
+  const path = orNull(name) ?? reference.path.replace(/@.*$|:[^/:]*$/s, "");
   return { host, repository: repositoryOf(path), tag, digest, mediaType: null, ...common };
 }
 

@@ -17,7 +17,8 @@ export function splitReference(text: string): { host: string | null; path: strin
 
 /** `[host/]path`, as every container tool reads it: the first segment is a host if it has a dot or a port, or is `localhost`; so is all behind a scheme. */
 export function placeOf(repository: string): { host: string | null; path: string } {
-  const isHost = /^[^/]*[.:][^/]*\/|^localhost\//i.test(repository);
+  // the slash is looked for first: without it, a text of nothing but dots would take quadratic time
+  const isHost = /^(?=[^/]*\/)[^/]*[.:]|^localhost\//i.test(repository);
   return isHost ? splitReference(repository) : { host: null, path: repository };
 }
 
@@ -30,7 +31,8 @@ export function splitImage(text: string): { host: string | null; path: string; t
 
 /** The path in lower case (names in the OCI specification have no upper case, some senders do), without outer slashes. */
 export function repositoryOf(path: string): string {
-  return path.replace(/^\/+|\/+$/g, "").toLowerCase();
+  // only from the first slash of a run on: from each of them would take quadratic time
+  return path.replace(/^\/+|(?<!\/)\/+$/g, "").toLowerCase();
 }
 
 /** Null for everything that is no whole digest: senders mask and shorten them. */
