@@ -43,7 +43,10 @@ describe("a push that was acknowledged takes effect, or a dead letter names it",
 
   it(`in ${runs} random schedules`, async () => {
     const played = await expectNone(Array.from({ length: runs }, (_, index) => first + index));
-    if (env["MODEL_RUNS"]) process.stdout.write(`${JSON.stringify(figuresOf(played), null, 2)}\n`);
+    const figures = figuresOf(played);
+    if (env["MODEL_RUNS"]) process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
+    // a patch that meets a deploy can leave another push's files under the right status; the holds of renew keep that rare: 3.8 %, 6 % without
+    if (runs >= 2_000) expect((figures["wrongFiles"] ?? 0) / runs).toBeLessThan(0.05);
   });
 });
 

@@ -12,12 +12,9 @@ import { BAD, contentOf, digestOf, type RegistryModel } from "./registry.ts";
 import type { Push } from "./senders.ts";
 import { virtualOf, type World } from "./world.ts";
 
-/**
- * `lost`: wrong, and nothing open names it. `untrue`: PICKED_UP that nobody saw. `restless`: it never ends.
- * `files`: the status is right, and another push's files run.
- */
+/** `lost`: wrong, and nothing open names it. `untrue`: PICKED_UP that nobody saw. `restless`: it never ends. */
 export interface Finding {
-  readonly kind: "lost" | "untrue" | "restless" | "files";
+  readonly kind: "lost" | "untrue" | "restless";
   readonly text: string;
 }
 
@@ -119,7 +116,7 @@ export class Audit {
     const isRight = status.imageDigest === wanted;
     if (isRight) {
       this.#count("falselyUnconfirmed", letters.filter(({ code }) => code === "UNCONFIRMED").length);
-      if (deckhouse.files.get(module) !== wanted) this.#countFiles(module);
+      if (deckhouse.files.get(module) !== wanted) this.#count("wrongFiles");
       return;
     }
     const last = this.pushes.findLast((push) => push.module === module && push.tag === imageTag);
@@ -134,16 +131,6 @@ export class Audit {
         "lost",
         `${module} holds ${contentOf(status.imageDigest)} (${status.message}), ${imageTag} is ${contentOf(wanted)}, push ${last.number} of a sender of kind ${last.kind}`,
       );
-  }
-
-  /** Where nothing goes wrong and every push tells its digest, no patch meets a deploy that matters. */
-  #countFiles(module: string): void {
-    this.#count("wrongFiles");
-    const { skewMs, downloadError } = this.#world.faults;
-    const pushes = this.pushes.filter((push) => push.module === module);
-    const areTold = pushes.every(({ kind, isIndex, content }) => kind !== "bare" && !isIndex && content !== BAD);
-    if (skewMs + downloadError > 0 || this.#retags.has(module) || !areTold) return;
-    this.#find("files", `${module} has the files of ${contentOf(this.#parts.deckhouse.files.get(module) ?? null)} under another status`);
   }
 
   #find(kind: Finding["kind"], text: string): void {
