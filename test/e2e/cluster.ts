@@ -82,7 +82,7 @@ function moduleObjects(repo: string, modules: readonly string[], version: Versio
 }
 
 /** An override of the module with the tag `main`. Only v1alpha1 knows a source. */
-export function overrideOf(name: string, version: Version): KubernetesObject {
+function overrideOf(name: string, version: Version): KubernetesObject {
   const spec = { imageTag: TAG, scanInterval: "24h", ...(version === "v1alpha1" && { source: SOURCE }) };
   const override: KubernetesObject & { spec: object } = {
     apiVersion: `deckhouse.io/${version}`,

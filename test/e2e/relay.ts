@@ -5,7 +5,7 @@ import * as z from "zod";
 import { type Service, serve } from "./parts/child.ts";
 import { ELASTICMQ_ENV } from "./parts/elasticmq.ts";
 
-export const CLI = join(import.meta.dirname, "../../dist/cli.js");
+const CLI = join(import.meta.dirname, "../../dist/cli.js");
 
 /** A line of the program's log, with whatever else stands in it. */
 const line = z.looseObject({ event: z.string().optional(), outcome: z.string().optional(), alarm: z.string().optional() });

@@ -15,7 +15,7 @@ export interface Part {
 }
 
 /** `MPO_RELAY_E2E_CACHE`, else `mpo-relay-e2e` in the user's cache folder. */
-export const cacheRoot = (): string =>
+const cacheRoot = (): string =>
   process.env["MPO_RELAY_E2E_CACHE"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "mpo-relay-e2e");
 
 /** The part's folder. Built when absent, elsewhere and moved here when complete, so that no run ever sees half of it. */

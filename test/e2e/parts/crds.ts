@@ -24,6 +24,6 @@ export async function rights(): Promise<{ namespace: string; objects: Kubernetes
 }
 
 /** All objects of a YAML file. */
-export async function objectsOf(file: string): Promise<KubernetesObject[]> {
+async function objectsOf(file: string): Promise<KubernetesObject[]> {
   return loadAllYaml(await readFile(file, "utf8"));
 }
