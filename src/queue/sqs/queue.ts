@@ -8,6 +8,8 @@ import type { Message, Wire } from "./wire.ts";
 
 /** https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html and …/API_ChangeMessageVisibility.html */
 const LONGEST_WAIT_SECONDS = 20;
+/** Calls go out side by side, ten records each: so many are a load that a service and its client bear. */
+const MOST = 200;
 const LONGEST_VISIBILITY_SECONDS = 43_200;
 
 export class SqsQueue implements Queue {
@@ -75,7 +77,8 @@ export class SqsQueue implements Queue {
     this.#wire.close();
   }
 
-  async #receive(max: number, waitSeconds: number, visibilitySeconds: number): Promise<QueueRecord[]> {
+  async #receive(wanted: number, waitSeconds: number, visibilitySeconds: number): Promise<QueueRecord[]> {
+    const max = Math.min(wanted, MOST);
     const first = await this.#wire.receive({ max: Math.min(max, TEN), waitSeconds, visibilitySeconds });
     if (first.length < TEN || max <= TEN) return first.map(toRecord);
     const rest = Array.from({ length: Math.ceil((max - TEN) / TEN) }, (_, index) =>
