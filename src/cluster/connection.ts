@@ -46,20 +46,23 @@ export class Connection {
   async #attempt<T>(work: (api: CustomObjectsApi) => Promise<T>): Promise<T> {
     const config = await this.#credentials.current();
     const { createConfiguration, CustomObjectsApi: Api, ServerConfiguration } = this.#library;
+    // Not AbortSignal.timeout: its timer would keep every request, long answered, until its time is up.
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), this.#timeoutMs);
     const configuration = createConfiguration({
       baseServer: new ServerConfiguration(config.getCurrentCluster()?.server ?? "", {}),
       authMethods: { default: { getName: () => "relay", applySecurityAuthentication: (context) => this.#authenticate(config, context) } },
       promiseMiddleware: [
         {
           pre: async (context) => {
-            context.setSignal(AbortSignal.timeout(this.#timeoutMs));
+            context.setSignal(limit.signal);
             return context;
           },
           post: async (context) => context,
         },
       ],
     });
-    return await work(new Api(configuration));
+    return await work(new Api(configuration)).finally(() => clearTimeout(timer));
   }
 
   /** The client makes a new agent for every request, which reuses no connection: ours takes its place. */
