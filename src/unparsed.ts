@@ -1,6 +1,7 @@
 /** Deliveries that were authenticated and could not be read: kept raw as dead letters `UNPARSED`, to be parsed again by a newer relay. */
 import { createHash } from "node:crypto";
 import * as z from "zod";
+import { parseJson } from "./body.ts";
 import { toAscii } from "./event.ts";
 import type { DeliveryHeaders } from "./providers/provider.ts";
 import type { NewDeadLetter } from "./queue/queue.ts";
@@ -98,7 +99,7 @@ function redacted(buffer: Buffer, paths: readonly string[]): Buffer | null {
   if (paths.length === 0) return plain;
   let json: unknown;
   try {
-    json = JSON.parse(plain.toString("utf8"));
+    json = parseJson(plain.toString("utf8"));
   } catch {
     return plain;
   }
