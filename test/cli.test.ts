@@ -33,7 +33,7 @@ describe("the program", () => {
   it("lists every command, and each has its help", async () => {
     const { out, exitCode } = await mpoRelay(["--help"]);
     expect(exitCode).toBe(0);
-    for (const command of ["serve", "worker", "sandbox", "check", "explain", "dlq", "renew"]) {
+    for (const command of ["serve", "worker", "sandbox", "check", "webhook", "send", "announce", "explain", "dlq", "renew"]) {
       expect(out).toMatch(new RegExp(`^  ${command} `, "m"));
       const help = await mpoRelay([command, "--help"]);
       expect(help).toMatchObject({ exitCode: 0, err: "", out: expect.stringContaining(`Usage: mpo-relay ${command}`) });

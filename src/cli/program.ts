@@ -1,13 +1,16 @@
 /** The command line: one file per command, put together here. */
 import { Command, CommanderError } from "commander";
 import manifest from "../../package.json" with { type: "json" };
+import { announceCommand } from "./announce.ts";
 import { checkCommand } from "./check.ts";
 import { dlqCommand } from "./dlq.ts";
 import { explainCommand } from "./explain.ts";
 import { renewCommand } from "./renew.ts";
 import { sandboxCommand } from "./sandbox.ts";
+import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
 import { type ExitCode, Failure, messageOf, type Terminal } from "./terminal.ts";
+import { webhookCommand } from "./webhook.ts";
 import { workerCommand } from "./worker.ts";
 
 function createProgram(terminal: Terminal): Command {
@@ -19,7 +22,17 @@ function createProgram(terminal: Terminal): Command {
       "after",
       "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration.",
     );
-  const commands = [serveCommand, workerCommand, checkCommand, explainCommand, dlqCommand, renewCommand].map((create) => create(terminal));
+  const commands = [
+    serveCommand,
+    workerCommand,
+    checkCommand,
+    webhookCommand,
+    sendCommand,
+    announceCommand,
+    explainCommand,
+    dlqCommand,
+    renewCommand,
+  ].map((create) => create(terminal));
   for (const command of [sandboxCommand(), ...commands]) program.addCommand(command);
   for (const command of everyCommand(program)) {
     command

@@ -7,10 +7,10 @@ export interface Said {
   readonly err: string;
 }
 
-const NOW = new Date("2026-06-01T12:00:00.000Z");
+export const NOW = new Date("2026-06-01T12:00:00.000Z");
 
-export async function mpoRelay(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Said> {
+export async function mpoRelay(args: readonly string[], env: NodeJS.ProcessEnv = {}, now = NOW): Promise<Said> {
   const [out, err]: [string[], string[]] = [[], []];
-  const exitCode = await run(args, { out: (text) => void out.push(text), err: (text) => void err.push(text), env, now: () => NOW });
+  const exitCode = await run(args, { out: (text) => void out.push(text), err: (text) => void err.push(text), env, now: () => now });
   return { exitCode, out: out.join("\n"), err: err.join("\n") };
 }

@@ -1,0 +1,127 @@
+/** `mpo-relay send NAME`: a delivery as the registry would send it, to a relay that runs. The test button of registries that have none. */
+import { createHash, randomUUID } from "node:crypto";
+import { Command, Option } from "commander";
+import { imageOf } from "../event.ts";
+import { globMatches } from "../match.ts";
+import { createSecretReader } from "../secrets.ts";
+import { type Proof, sign } from "../sign.ts";
+import { configOption, configured } from "./configuration.ts";
+import { adviceOn, deliver, isQueued, readable, relayUrl, type Reply, replyText, warnIfOpen } from "./deliver.ts";
+import { hookOf, type KnownHook } from "./hook.ts";
+import { digestOption, tagOption } from "./image-options.ts";
+import type { SamplePush } from "./setup/setup.ts";
+import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
+
+interface Options {
+  config?: string;
+  url: string;
+  source?: string;
+  module?: string;
+  tag?: string;
+  digest?: string;
+  idTokenEnv?: string;
+  json?: true;
+}
+
+/** No override follows it, so a relay and its cluster are tried without anything being nudged. */
+const NOBODY = "mpo-relay-test";
+
+export function sendCommand(terminal: Terminal): Command {
+  return new Command("send")
+    .summary("a delivery to a relay that runs, as the registry would send it")
+    .description(
+      "Tells a relay of a push as this webhook's registry would, with the same body and proof, and says what it answers.\n" +
+        `Without --module and --tag it is a push of ${NOBODY}, which no override follows: nothing is nudged.`,
+    )
+    .argument("<name>", "the webhook, as in POST /hooks/<name>")
+    .addOption(configOption())
+    .requiredOption("-u, --url <url>", "the relay, for example https://relay.example.com", relayUrl)
+    .option("--source <source>", "where the module lies: a source's name, repo or alias (default: the first that fits the webhook)")
+    .option("--module <module>", "the module that was pushed; with --tag a real one is nudged")
+    .addOption(tagOption())
+    .addOption(digestOption())
+    .addOption(
+      new Option("--id-token-env <name>", "the variable that holds the token, where the webhook takes tokens of an issuer (auth: oidc)"),
+    )
+    .option("--json", "print { webhook, image, digest, status, decision, reason, key, hint } on stdout")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 stored by the relay, 1 not (refused, skipped, no answer), 2 wrong call or configuration.\n\n" +
+        "Example:\n  mpo-relay send harbor --config relay.yaml --url https://relay.example.com\n" +
+        "  mpo-relay send harbor --url https://relay.example.com --module echo --tag main --digest $(crane digest harbor.example.com/modules/echo:main)",
+    )
+    .action((name: string, options: Options) => send(name, options, terminal));
+}
+
+async function send(name: string, options: Options, terminal: Terminal): Promise<void> {
+  const config = await configured(options.config, terminal);
+  const hook = hookOf(name, config, options.source);
+  warnIfOpen(options.url, terminal);
+  const push = pushOf(hook, options, terminal.now());
+  const { headers, body: json } = hook.setup.sample(push);
+  const body = JSON.stringify(json);
+  const proof = await proofOf(hook, body, push, options, terminal.env);
+  const request = {
+    url: `${options.url}/hooks/${name}${proof.path}`,
+    headers: { "content-type": "application/json", ...headers, ...proof.headers },
+    body,
+  };
+  const reply = await deliver(request).catch((error: unknown) => {
+    throw new Failure(1, messageOf(error));
+  });
+  tell(hook, push, reply, options, terminal);
+}
+
+function pushOf({ places: [place] }: KnownHook, options: Options, time: Date): SamplePush {
+  const module = options.module ?? moduleOf(place.modules);
+  const tag = options.tag ?? NOBODY;
+  const id = randomUUID();
+  // made up only for a tag that nobody follows: a relay would look for it in vain
+  const madeUp = options.tag === undefined ? `sha256:${createHash("sha256").update(id).digest("hex")}` : undefined;
+  const repository = place.path === "" ? module : `${place.path}/${module}`;
+  return { host: place.host, repository, tag, digest: options.digest ?? madeUp, time, id };
+}
+
+/** One that the source does not leave out. */
+function moduleOf(globs: readonly string[]): string {
+  return globs.some((glob) => globMatches(glob, NOBODY)) ? NOBODY : (globs[0] ?? NOBODY).replaceAll(/[*?]/g, "x");
+}
+
+async function proofOf(
+  { name, webhook, scheme }: KnownHook,
+  body: string,
+  push: SamplePush,
+  options: Options,
+  env: NodeJS.ProcessEnv,
+): Promise<Proof> {
+  const read = createSecretReader({ env });
+  if (scheme.kind === "oidc") {
+    const advice = [
+      `webhooks.${name} takes tokens for ${webhook.oidc?.audience}; infra/registries/${webhook.provider}.md says how to get one`,
+    ];
+    if (options.idTokenEnv === undefined) throw new Failure(2, "whose token? Name its variable: --id-token-env", ...advice);
+    const token = await readable(read({ kind: "env", name: options.idTokenEnv }), ...advice);
+    return { headers: { authorization: `Bearer ${token}` }, path: "" };
+  }
+  if (!webhook.secret) return { headers: {}, path: "" }; // insecure: true
+  const secret = await readable(read(webhook.secret), `the relay has it: send from where webhooks.${name}.secret can be read`);
+  return sign(scheme, secret, { body, id: push.id, now: push.time, username: webhook.username });
+}
+
+function tell({ name, title }: KnownHook, push: SamplePush, reply: Reply, { url, json, tag }: Options, terminal: Terminal): void {
+  const image = imageOf({ ...push, digest: push.digest ?? null });
+  if (json) {
+    const { retryAfterSeconds: _later, ...said } = reply;
+    terminal.out(JSON.stringify({ webhook: name, image, digest: push.digest ?? null, ...said }));
+  } else {
+    terminal.out(`POST ${url}/hooks/${name}, as ${title} tells it\n  push  ${image}${push.digest === undefined ? "" : ` ${push.digest}`}`);
+    terminal.out(oneLine(replyText(reply)));
+  }
+  if (!isQueued(reply)) throw new Failure(1, ...adviceOn(reply));
+  if (json) return;
+  const end =
+    tag === undefined
+      ? "QUEUED at the edge, then NOT_OVERRIDDEN or TAG_DIFFERS at the cluster's consumer: then all of it works"
+      : "QUEUED, NUDGED, PICKED_UP";
+  terminal.out(`next: look for this key in the relay's log: ${end}`);
+}

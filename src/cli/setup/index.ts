@@ -1,0 +1,44 @@
+/** The table of what to paste, and of what comes then: a row for each provider. */
+import { acr } from "./acr.ts";
+import { alibaba } from "./alibaba.ts";
+import { artifactory } from "./artifactory.ts";
+import { cdevents } from "./cdevents.ts";
+import { cloudevents } from "./cloudevents.ts";
+import { distribution } from "./distribution.ts";
+import { dockerhub } from "./dockerhub.ts";
+import { ecr } from "./ecr.ts";
+import { eventgrid } from "./eventgrid.ts";
+import { forgejo } from "./forgejo.ts";
+import { gar } from "./gar.ts";
+import { generic } from "./generic.ts";
+import { ghcr } from "./ghcr.ts";
+import { gitea } from "./gitea.ts";
+import { gitlab } from "./gitlab.ts";
+import { harbor } from "./harbor.ts";
+import { nexus } from "./nexus.ts";
+import { quay } from "./quay.ts";
+import { yandex } from "./yandex.ts";
+import { zot } from "./zot.ts";
+import type { RegistrySetup } from "./setup.ts";
+export const setups: Readonly<Record<string, RegistrySetup>> = {
+  distribution,
+  gitlab,
+  harbor,
+  nexus,
+  artifactory,
+  ghcr,
+  gitea,
+  forgejo,
+  quay,
+  zot,
+  acr,
+  eventgrid,
+  gar,
+  ecr,
+  yandex,
+  alibaba,
+  dockerhub,
+  cdevents,
+  cloudevents,
+  generic,
+};
