@@ -33,7 +33,8 @@ export function announceCommand(terminal: Terminal, pause: Sleep = sleep): Comma
       "Tells a relay of an image that was just pushed, where the registry does not do so itself. The webhook there is of provider: generic.\n" +
         "Proves itself by one of: the job's own OIDC token (auth: oidc), a bearer token (auth: token), or a signature by Standard Webhooks\n" +
         "(its default). Without an option: the variable MPO_RELAY_TOKEN (a token of either kind) or MPO_RELAY_SECRET (it signs).\n" +
-        "Where the relay is away or busy it is tried again for up to two minutes. It does not wait until clusters have picked the image up.",
+        "Where the relay is away or busy it is tried again for up to two minutes. It does not wait until clusters\n" +
+        "have picked the image up: for that the relay needs a journal, which this version does not have.",
     )
     .requiredOption(
       "--image <image>",
