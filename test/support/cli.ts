@@ -7,7 +7,7 @@ export interface Said {
   readonly err: string;
 }
 
-export const NOW = new Date("2026-06-01T12:00:00.000Z");
+const NOW = new Date("2026-06-01T12:00:00.000Z");
 
 export async function mpoRelay(args: readonly string[], env: NodeJS.ProcessEnv = {}, now = NOW): Promise<Said> {
   const [out, err]: [string[], string[]] = [[], []];
