@@ -28,6 +28,8 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   const lastStep = context.tuning.looksMs.length - 1;
   const verdict = verdictOf(status.message);
   if (verdict === "ok" && isPickedUp(request, status, look, lastStep)) return pickedUp(request, status, look, context.now());
+  if (verdict === "ok" && isRivals(request, status, look, lastStep))
+    return superseded("the push that the sender's clock calls later is there");
   if (verdict === "refused" && look.step >= 1 && !isOfAnotherPush(status, look, lastStep)) {
     return { kind: "done", code: "REFUSED", detail: { message: status.message.slice(0, 500), advice: adviceOn(status.message) } };
   }
@@ -53,6 +55,10 @@ function isPickedUp(request: RenewRequest, status: OverrideStatus, look: Look, l
 function isOfAnotherPush({ message, updatedAt }: OverrideStatus, look: Look, lastStep: number): boolean {
   return /^validation/i.test(message) && message === look.message && updatedAt === look.updatedAt && look.step < lastStep - 1;
 }
+
+/** As late as an equal digest that was there before the patch counts: until then Deckhouse may not have looked. */
+const isRivals = (request: RenewRequest, status: OverrideStatus, look: Look, lastStep: number) =>
+  request.rival !== null && status.imageDigest === request.rival && look.step >= lastStep - 1;
 
 const knowsDigest = (request: RenewRequest) => request.digest !== null && !request.index;
 
@@ -89,8 +95,11 @@ async function renudge(request: RenewRequest, status: OverrideStatus, context: C
 
 function nextLook(request: RenewRequest, look: Look, context: ConfirmContext): Outcome {
   const step = look.step + 1;
-  const due = Date.parse(look.patchedAt) + (context.tuning.looksMs[step] ?? 0);
-  const seconds = Math.max(context.tuning.cooldownMs / 10, due - context.now().getTime()) / 1000;
+  const { looksMs } = context.tuning;
+  const due = (looksMs[step] ?? 0) - (context.now().getTime() - Date.parse(look.patchedAt));
+  const gap = (looksMs[step] ?? 0) - (looksMs[look.step] ?? 0);
+  // looks that fell due in an outage must not all be spent at its end, before Deckhouse is at work again
+  const seconds = (due > gap / 2 ? due : gap) / 1000;
   return {
     kind: "deferred",
     seconds,

@@ -53,6 +53,7 @@ export type Look = z.infer<typeof look>;
  * `key` names the push (see {@link keyOf}); `nudge` is 0 at the edge and grows by one with a redrive or a repeated nudge;
  * `attempt` counts deferrals, `notBefore` carries a wait that is longer than the queue can delay;
  * `refusedSince` is the first 403 by RBAC; `retries` counts repeated nudges after a download error.
+ * `rival` is the digest of a nudged push that the sender's clock calls later than this one, where nothing else says so.
  */
 export const renewRequest = z.object({
   v: z.literal(1),
@@ -74,6 +75,7 @@ export const renewRequest = z.object({
   notBefore: instant.nullable(),
   refusedSince: instant.nullable().default(null),
   retries: z.int().min(0).default(0),
+  rival: z.string().regex(DIGEST).nullable().default(null),
   look: look.optional(),
 });
 export type RenewRequest = z.infer<typeof renewRequest>;

@@ -131,6 +131,7 @@ function requestOf(push: PushEvent, target: Pick<RenewRequest, "cluster" | "modu
     notBefore: null,
     refusedSince: null,
     retries: 0,
+    rival: null,
   };
 }
 

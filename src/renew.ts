@@ -22,10 +22,10 @@ export interface RenewContext {
 
 /** A redelivery over this long after the nudge, with the digest still not there: somebody pressed "redeliver". */
 const REDELIVERED_MS = 60_000;
-/** How long we wait for the newest nudge's digest before a nudge of another push goes out. */
-const HOLD_MS = 60_000;
-/** The same where the status already holds this push's digest: a patch in the middle of a deploy can leave the other's files there. */
-const HOLD_SAME_DIGEST_MS = 10 * 60_000;
+/** How many cool-downs we wait for the newest nudge's digest before a nudge of another push goes out: a minute, as it comes. */
+const HOLD = 12;
+/** The same where the status already holds this push's digest, ten minutes: a patch in the middle of a deploy can leave the other's files there. */
+const HOLD_SAME_DIGEST = 120;
 /** Clocks of two edges differ by less. */
 const SKEW_MS = 2_000;
 
@@ -58,18 +58,23 @@ async function renewOnce(request: RenewRequest, context: RenewContext): Promise<
       return { kind: "done", code: "REPEATED", detail: { nudge } };
     }
     nudge += 1;
-  } else if (newest && covers(newest, request, context.now())) {
+  } else if (newest?.recent.includes(request.key) && newest.key !== request.key) {
     return { kind: "done", code: "JOINED", detail: { coveredBy: newest.key } };
   }
+  const isOlder = newest !== null && isLater(newest, request, context.now());
+  if (isOlder && wentOutAfter(newest, request)) return { kind: "done", code: "JOINED", detail: { coveredBy: newest.key } };
+  const rival = isOlder ? newest.digest : null;
 
   const wait = newest ? holdMs(newest, request, override, context) : 0;
   if (wait > 0) return { kind: "deferred", seconds: wait / 1000, why: "another nudge of this override is still being worked on" };
 
   await context.pace();
   const patchedAt = context.now();
-  const patched = await context.overrides.annotate(override, nudgeAnnotations(request, nudge, newest, patchedAt));
+  // the next push must not wait for the digest of one that may well be the older
+  const mark = isOlder ? { ...request, digest: null } : request;
+  const patched = await context.overrides.annotate(override, nudgeAnnotations(mark, nudge, newest, patchedAt));
   if (!patched) return { kind: "skipped", reason: "NOT_OVERRIDDEN" };
-  await context.send([confirmRecord(request, nudge, override, patchedAt, context.tuning)]);
+  await context.send([confirmRecord({ ...request, rival }, nudge, override, patchedAt, context.tuning)]);
   return { kind: "done", code: "NUDGED", detail: { nudge, patchedAt: patchedAt.toISOString(), before: override.status.imageDigest } };
 }
 
@@ -79,18 +84,19 @@ function isRedelivery(request: RenewRequest, override: Override, newest: Nudge, 
 }
 
 /**
- * Two proofs only that the newest nudge saw this push too: this key was patched before it, or the same sender says that its push was later.
- * Never because the patch came after we received this push, nor because of an equal digest: A, B, A would lose its last push.
+ * The same sender says that the newest nudge's push was later than this one. Half of a proof that the nudge saw this push too: clocks of a
+ * registry's replicas may differ by minutes, so the nudge must also have gone out after we received this push ({@link wentOutAfter}).
+ * Neither is one alone, nor is an equal digest: push A, push B, push A again would lose its last one.
  */
-function covers(newest: Nudge, request: RenewRequest, now: Date): boolean {
-  if (newest.key === request.key) return false;
-  if (newest.recent.includes(request.key)) return true;
-  if (newest.webhook !== request.webhook) return false;
+function isLater(newest: Nudge, request: RenewRequest, now: Date): boolean {
+  if (newest.key === request.key || newest.webhook !== request.webhook) return false;
   const later = newest.pushedAt ?? newest.receivedAt;
   if (later.getTime() > now.getTime() + SKEW_MS) return false; // by a clock that was ahead: it proves nothing until we are there
   if (newest.pushedAt && request.pushedAt) return newest.pushedAt.getTime() > Date.parse(request.pushedAt);
   return !newest.pushedAt && !request.pushedAt && newest.receivedAt.getTime() > Date.parse(request.receivedAt) + SKEW_MS;
 }
+
+const wentOutAfter = (newest: Nudge, request: RenewRequest) => newest.at.getTime() > Date.parse(request.receivedAt) + SKEW_MS;
 
 /** Milliseconds to wait before this override may be patched: a patch in the middle of a deploy can restart Deckhouse twice. */
 function holdMs(newest: Nudge, request: RenewRequest, override: Override, context: RenewContext): number {
@@ -103,9 +109,14 @@ function holdMs(newest: Nudge, request: RenewRequest, override: Override, contex
   const arrived = newest.digest !== null && imageDigest === newest.digest;
   if (arrived) return 0;
   if (request.digest !== null && imageDigest === request.digest && newest.digest !== request.digest) {
-    return age < HOLD_SAME_DIGEST_MS ? 4 * cooldownMs : 0;
+    return waitMs(age, HOLD_SAME_DIGEST * cooldownMs, 4 * cooldownMs);
   }
-  return newest.digest !== null && age < HOLD_MS ? cooldownMs : 0;
+  return newest.digest === null ? 0 : waitMs(age, HOLD * cooldownMs, cooldownMs);
+}
+
+/** Longer and longer up to the end, since each wait is a write to the queue for each record; 0 at the end. */
+function waitMs(age: number, end: number, least: number): number {
+  return age < end ? Math.max(least, Math.min(age / 2, end - age)) : 0;
 }
 
 /** The record that looks later whether the nudge took effect. It carries what the status held when we patched. */

@@ -46,6 +46,7 @@ const request = (part: Partial<RenewRequest> = {}): RenewRequest => ({
   notBefore: null,
   refusedSince: null,
   retries: 0,
+  rival: null,
   ...part,
 });
 const letter = (body: string, code: string, text = "why"): NewDeadLetter => ({

@@ -153,3 +153,25 @@ describe("confirm: looks", () => {
     await expect(confirm({ ...quay.atStep(LAST), retries: 3 }, quay.context)).rejects.toMatchObject({ code: "UNCONFIRMED" });
   });
 });
+
+describe("confirm: a push that its sender's clock calls older than another", () => {
+  it("is superseded where the other's digest is there, as late as Deckhouse must have looked", async () => {
+    const world = await nudged();
+    const rivalled = (step: number) => ({ ...world.atStep(step), rival: digestOf("0") });
+    expect(await confirm(rivalled(3), world.context)).toMatchObject({ kind: "deferred" });
+    expect(await confirm(rivalled(4), world.context)).toMatchObject({ code: "SUPERSEDED" });
+    world.cluster.set({ status: ready("a") });
+    expect(await confirm(rivalled(0), world.context)).toMatchObject({ code: "PICKED_UP" });
+  });
+});
+
+it("confirm does not spend at once the looks that fell due in an outage", async () => {
+  const world = await nudged();
+  world.wait(7200);
+  const waits = [];
+  for (const step of [0, 1, 2]) {
+    const outcome = await confirm(world.atStep(step), world.context);
+    waits.push(outcome.kind === "deferred" ? outcome.seconds : outcome);
+  }
+  expect(waits).toEqual([20, 60, 210]);
+});

@@ -15,6 +15,7 @@ import type { Mistake } from "./model/consumer.ts";
 import { figuresOf, playMany } from "./model/many.ts";
 import { MISTAKES, ROUGH } from "./model/mistakes.ts";
 import { play, type Played } from "./model/schedule.ts";
+import type { Faults } from "./model/world.ts";
 import seeds from "./model/seeds.json" with { type: "json" };
 
 const { env } = process;
@@ -50,17 +51,26 @@ describe("a push that was acknowledged takes effect, or a dead letter names it",
   });
 });
 
+describe("the same where the clocks of a registry's replicas differ by minutes", { timeout: 24 * 3_600_000 }, () => {
+  it(`in ${runs / 4} random schedules`, async () => {
+    await expectNone(
+      Array.from({ length: runs / 4 }, (_, index) => first + index),
+      { replicaBehindMs: 240_000 },
+    );
+  });
+});
+
 describe("the audit sees it when", { timeout: 120_000 }, () => {
   it.each(Object.entries(MISTAKES))("%s", async (_name, mistake) => {
     expect(await firstFound(mistake)).toBeDefined();
   });
 });
 
-async function expectNone(list: readonly number[]): Promise<Played[]> {
-  const played = await playMany(list);
+async function expectNone(list: readonly number[], faults: Partial<Faults> = {}): Promise<Played[]> {
+  const played = await playMany(list, faults);
   const failed = played.find(({ findings }) => findings.length > 0);
   if (!failed) return played;
-  const { findings, trace } = await play(failed.seed, { trace: true });
+  const { findings, trace } = await play(failed.seed, { trace: true, faults });
   return expect.fail(`seed ${failed.seed}: ${findings.map(({ kind, text }) => `${kind}: ${text}`).join("; ")}\n${trace.join("\n")}`);
 }
 

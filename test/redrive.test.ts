@@ -24,6 +24,7 @@ const buried: RenewRequest = {
   attempt: 7,
   notBefore: "2026-05-01T01:00:00.000Z",
   refusedSince: "2026-05-01T00:10:00.000Z",
+  rival: null,
   retries: 3,
   look: { step: 5, digest: null, message: "Ready", updatedAt: null, patchedAt: "2026-05-01T00:00:01.000Z" },
 };

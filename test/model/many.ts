@@ -1,14 +1,15 @@
 /** Plays many schedules side by side: they share nothing, and so each turn of the event loop moves all of them. */
 import type { Figures } from "./audit.ts";
 import { play, type Played } from "./schedule.ts";
+import type { Faults } from "./world.ts";
 
 const SIDE_BY_SIDE = 4;
 
-export async function playMany(seeds: readonly number[]): Promise<Played[]> {
+export async function playMany(seeds: readonly number[], faults: Partial<Faults> = {}): Promise<Played[]> {
   const played: Played[] = [];
   const waiting = seeds.values();
   const lane = async () => {
-    for (const seed of waiting) played.push(await play(seed));
+    for (const seed of waiting) played.push(await play(seed, { faults }));
   };
   await Promise.all(Array.from({ length: SIDE_BY_SIDE }, lane));
   return played.sort((a, b) => a.seed - b.seed);

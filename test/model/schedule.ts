@@ -78,6 +78,7 @@ function faultsOf(random: Random): Faults {
     outages: calm || random.chance(0.7) ? [] : [window(600)],
     forbidden: calm || random.chance(0.85) ? [] : [window(random.chance(0.95) ? 3_000 : 100_000)],
     skewMs: calm ? 0 : 750,
+    replicaBehindMs: 0,
   };
 }
 

@@ -77,6 +77,11 @@ export class Senders {
     }
   }
 
+  /** The push with the time of the replica that tells of it. */
+  #asTold(push: Push): Push {
+    return push.number % 2 === 0 ? { ...push, at: push.at - this.#world.faults.replicaBehindMs } : push;
+  }
+
   #deliver(push: Push, webhook: string): void {
     const { random, timeline } = this.#world;
     const again = () => timeline.at(random.between(1 * SECOND, 30 * SECOND), () => this.#deliver(push, webhook));
@@ -88,7 +93,7 @@ export class Senders {
   async #receive(push: Push, webhook: string, edge: Process): Promise<boolean> {
     await edge.step();
     const port = this.#queue.portFor(edge);
-    const { outcome } = await receive(deliveryOf(push, webhook), {
+    const { outcome } = await receive(deliveryOf(this.#asTold(push), webhook), {
       config: CONFIG,
       readSecret: async () => "",
       store: async (records) => {

@@ -35,6 +35,8 @@ export interface Faults {
   readonly forbidden: readonly Window[];
   /** The clocks of edges, consumers and Deckhouse are at most so many milliseconds before or behind. */
   readonly skewMs: number;
+  /** A registry has two replicas, and every other push comes by one whose clock is so far behind. */
+  readonly replicaBehindMs: number;
 }
 
 export interface World {

@@ -67,6 +67,7 @@ export function requestOf(part: Partial<RenewRequest> = {}): RenewRequest {
     notBefore: null,
     refusedSince: null,
     retries: 0,
+    rival: null,
     ...part,
   };
 }
