@@ -1,5 +1,5 @@
 // Builds dist/: the command line for Node (dependencies stay in node_modules), and the Lambda functions as self-contained ESM bundles.
-import { rm, writeFile } from "node:fs/promises";
+import { readdir, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -31,7 +31,6 @@ const lambda = (name) =>
     external: ["libsql", "pino-pretty", "yaml", "@hono/node-server"],
   });
 
-await rm(`${root}dist`, { recursive: true, force: true });
 const [cli, edge, consumer] = await Promise.all([
   build({
     ...common,
@@ -45,3 +44,10 @@ const [cli, edge, consumer] = await Promise.all([
 ]);
 const outputs = { cli: cli.metafile.outputs, lambda: { ...edge.metafile.outputs, ...consumer.metafile.outputs } };
 await writeFile(`${root}dist/meta.json`, JSON.stringify(outputs));
+
+// What an earlier build left goes last: whatever runs from dist/ meanwhile finds its files, which have the same names if they are the same.
+const built = new Set(["dist/meta.json", ...Object.values(outputs).flatMap((each) => Object.keys(each))]);
+for (const file of await readdir(`${root}dist`, { recursive: true, withFileTypes: true })) {
+  const path = `${file.parentPath}/${file.name}`.slice(root.length);
+  if (file.isFile() && !built.has(path)) await rm(`${root}${path}`, { force: true });
+}
