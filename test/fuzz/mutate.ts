@@ -227,7 +227,8 @@ function grown(random: Random, root: unknown, { path, value }: Place, elsewhere:
   const times = random.pick([1, 2, 10, 1000, 10_001]);
   const item: unknown = some(random, value) ?? elsewhere?.value ?? 0;
   const short = times > 1000 ? random.pick([0, null, "a", item]) : item;
-  return replaced(root, path, [...value, ...Array.from({ length: times }, () => short)]);
+  const room = Math.ceil(MOST_BYTES / (JSON.stringify(short).length + 1));
+  return replaced(root, path, [...value, ...Array.from({ length: Math.min(times, room) }, () => short)]);
 }
 
 /** A text, or the JSON that it holds in base64. */
