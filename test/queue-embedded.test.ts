@@ -39,6 +39,17 @@ function opened(folder: string, options?: EmbeddedOptions): EmbeddedStore {
 }
 const take = { max: 1000, waitSeconds: 0, visibilitySeconds: 60 };
 
+it("a new owner sees at once what the old one held: whoever received it is gone; what was delayed stays so", async () => {
+  const folder = emptyFolder();
+  const store = openEmbedded(folder);
+  await store.queue("dev").send([{ body: "held" }]);
+  expect(await store.queue("dev").receive(take)).toHaveLength(1);
+  await store.queue("dev").send([{ body: "delayed", delaySeconds: 60 }]);
+  await store.close();
+  const records = await opened(folder).queue("dev").receive(take);
+  expect(records.map(({ body, receiveCount }) => [body, receiveCount])).toEqual([["held", 2]]);
+});
+
 describe("several queues in one file", () => {
   it("keeps them apart, and stores in several at once", async () => {
     const store = opened(emptyFolder());

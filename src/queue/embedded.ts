@@ -82,6 +82,7 @@ class Store implements EmbeddedStore {
     this.#db = db;
     this.#unlock = unlock;
     this.#tables = new Tables(db);
+    this.#tables.releaseHeld();
     this.#commits = new GroupCommit(db);
   }
 

@@ -82,6 +82,12 @@ export class Tables {
     this.#sql("UPDATE records SET sent_at = ?, visible_at = ? WHERE sent_at > ?").run(now, now, now);
   }
 
+  /** Whoever held records did so by a process that no longer owns the file: they show at once, and not when their visibility ends. */
+  releaseHeld(): void {
+    const now = Date.now();
+    this.#sql("UPDATE records SET visible_at = ? WHERE receive_count > 0 AND visible_at > ?").run(now, now);
+  }
+
   /** When the next hidden or delayed record becomes visible (ms); null where there is none at all. */
   nextVisible(queue: string): number | null {
     return instantRow.parse(this.#sql("SELECT min(visible_at) AS at FROM records WHERE queue = ?").get(queue)).at;
