@@ -23,7 +23,7 @@ export interface Options {
   readonly quick: boolean;
   /** Patches also on a real kube-apiserver. */
   readonly real: boolean;
-  /** Keeps CPU profiles of the processes under load in bench-profiles/. */
+  /** Keeps CPU profiles of the processes under load in node_modules/.cache/mpo-relay-bench/profiles/. */
   readonly profile: boolean;
 }
 
@@ -51,7 +51,7 @@ export async function start(
 ): Promise<Started> {
   const port = await freePort();
   const log = await place("logs", `${name}.log`);
-  const flags = options.profile ? ["--cpu-prof", `--cpu-prof-dir=bench-profiles/${name}`] : [];
+  const flags = options.profile ? ["--cpu-prof", `--cpu-prof-dir=${join(folder, "../profiles", name)}`] : [];
   const service = await serve({
     name,
     command: process.execPath,
