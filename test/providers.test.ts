@@ -1,16 +1,16 @@
 /** The contract of every registry: each row of the table × each saved delivery, and what can be made of those by spoiling them. */
 import { existsSync } from "node:fs";
 import fc from "fast-check";
-import { describe, expect, it, test } from "vitest";
+import { afterEach, beforeAll, describe, expect, it, test } from "vitest";
 import { authenticate } from "../src/auth.ts";
 import { decodeBody } from "../src/body.ts";
 import { pushEvent } from "../src/event.ts";
 import { providerNames, providers } from "../src/providers/index.ts";
 import { type DeliveryContext, pushesOf, type Reading, type RegistryProvider, schemeOf } from "../src/providers/provider.ts";
 import { deliveriesOf, type DeliveryCase, prove, spoiled } from "./contracts/deliveries.ts";
+import { emptyOf, placesIn, replaced, without, wrongTypesFor } from "./contracts/spoil.ts";
+import { type EveryRegistry, NOW, openEveryRegistry, PREVIOUS, PREVIOUS_ENDS, requestsIn, SECRET } from "./support/every-registry.ts";
 
-const SECRET = "correct-horse-battery-staple";
-const PREVIOUS = "the-secret-of-last-year";
 const now = new Date("2026-11-20T12:04:05.000Z");
 const contextOf = ({ headers, host }: DeliveryCase): DeliveryContext => ({ headers, host });
 
@@ -27,24 +27,10 @@ function expectSound({ pushes }: Reading): void {
   expect(new Set(ids).size).toBe(ids.length);
 }
 
-type Path = readonly (string | number)[];
-
-/** Every place in a JSON value, the root left out. */
-function placesIn(value: unknown, at: Path = []): { path: Path; value: unknown }[] {
-  if (typeof value !== "object" || value === null) return [];
-  return Object.entries(value).flatMap(([key, inner]) => [{ path: [...at, key], value: inner }, ...placesIn(inner, [...at, key])]);
-}
-
-function replaced(root: unknown, path: Path, by: unknown): unknown {
-  const copy: unknown = structuredClone(root);
-  let holder: unknown = copy;
-  for (const key of path.slice(0, -1)) holder = typeof holder === "object" && holder !== null ? Reflect.get(holder, key) : undefined;
-  if (typeof holder === "object" && holder !== null) Reflect.set(holder, path.at(-1) ?? "", by);
-  return copy;
-}
-
-const kindOf = (value: unknown) => (value === null ? "null" : Array.isArray(value) ? "array" : typeof value);
-const wrongTypesFor = (value: unknown) => [null, true, [], {}].filter((wrong) => kindOf(wrong) !== kindOf(value));
+let edge: EveryRegistry;
+beforeAll(async () => {
+  edge = await openEveryRegistry();
+});
 
 describe.each(providerNames)("%s", (name) => {
   const provider = rowOf(name);
@@ -109,6 +95,29 @@ describe.each(providerNames)("%s", (name) => {
     expect(silent).toEqual([]);
   });
 
+  it.each(pushDeliveries)("$name: a field that is absent or empty is unreadable, no push any more, or one that says less", (delivery) => {
+    const body = parsed(delivery);
+    for (const { path, value } of placesIn(body)) {
+      for (const less of [without(body, path), replaced(body, path, emptyOf(value) ?? null)]) {
+        const reading = pushesOf(provider, less, contextOf(delivery));
+        expectSound(reading);
+        // a push that was told twice, and read as one, may come apart
+        expect(reading.pushes.length).toBeLessThanOrEqual(delivery.events.length + 1);
+      }
+    }
+  });
+
+  it.each(deliveries)("$name: every list bears 1,000 entries, bad ones among them", (delivery) => {
+    const body = parsed(delivery);
+    for (const { path, value } of [{ path: [], value: body }, ...placesIn(body)]) {
+      if (!Array.isArray(value) || value.length === 0) continue;
+      const many = Array.from({ length: 1000 }, (_, n) => (n % 100 === 99 ? n : value[n % value.length]));
+      const reading = pushesOf(provider, path.length === 0 ? many : replaced(body, path, many), contextOf(delivery));
+      expectSound(reading);
+      expect(reading.pushes.length + reading.unreadable.length).toBeLessThanOrEqual(1000);
+    }
+  });
+
   it.each(pushDeliveries)("$name: a character that no name can hold never gets through", (delivery) => {
     const body = parsed(delivery);
     for (const { path, value } of placesIn(body)) {
@@ -159,6 +168,49 @@ describe.each(providerNames)("%s", (name) => {
     );
     expect(unreadable).not.toEqual([]);
     expect(unreadable.join()).not.toContain("hush");
+  });
+
+  describe("through the whole edge", () => {
+    const own = () => edge.hooks.filter((hook) => hook.provider === provider);
+    const callsOf = (headers = aPush.headers, secret?: string) => own().map((hook) => edge.genuine(hook, aPush.body, headers, secret));
+    const statuses = (calls: ReturnType<typeof callsOf>) => Promise.all(calls.map(async (call) => (await edge.send(call)).status));
+    afterEach(() => {
+      edge.take();
+      edge.setNow(NOW);
+    });
+
+    it("takes POST alone, whoever asks; OPTIONS only where it is a handshake", async () => {
+      for (const method of ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
+        expect([method, await statuses(callsOf().map((call) => ({ ...call, method })))]).toEqual([method, own().map(() => 405)]);
+      const { records, letters } = edge.take();
+      expect([records, letters]).toEqual([[], []]);
+    });
+
+    it("reads the same under no content type and under others, unless a form says that it is none", async () => {
+      const { "content-type": type = "", ...untyped } = aPush.headers;
+      const isForm = type.includes("form-urlencoded");
+      const keys = async (headers: DeliveryCase["headers"]) => {
+        for (const call of callsOf(headers)) {
+          const { status, text } = await edge.send(call);
+          expect([call.hook, status < 500, status === 401 ? text : ""]).toEqual([call.hook, true, ""]);
+        }
+        return requestsIn(edge.take()).map(({ webhook, key }) => `${webhook} ${key}`);
+      };
+      const wanted = await keys(aPush.headers);
+      for (const other of ["application/json", "application/json; charset=utf-8", "text/plain", "application/octet-stream", "", "x"])
+        expect(await keys({ ...untyped, "content-type": other })).toEqual(isForm ? [] : wanted);
+      expect(await keys(untyped)).toEqual(isForm ? [] : wanted);
+    });
+
+    it("takes the previous secret until its end, and says that it is still in use", async () => {
+      const hooks = own().filter(({ scheme }) => scheme.kind !== "oidc");
+      const before = await statuses(callsOf(aPush.headers, PREVIOUS));
+      expect(before.filter((status) => status !== 200 && status !== 202)).toEqual([]);
+      expect(edge.take().log.filter((line) => line.includes('"OLD_SECRET"'))).toHaveLength(hooks.length);
+      const calls = callsOf(aPush.headers, PREVIOUS).filter(({ hook }) => hooks.some((each) => each.name === hook));
+      edge.setNow(PREVIOUS_ENDS);
+      expect(await statuses(calls)).toEqual(hooks.map(() => 401));
+    });
   });
 
   it("bears any JSON value", () => {

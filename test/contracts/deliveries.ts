@@ -88,6 +88,8 @@ export function spoiled(scheme: SecretScheme, secret: string, genuine: AuthReque
     { how: "proof flipped", request: withProof(flipped) },
     { how: "proof truncated", request: withProof(proof.slice(0, -1)) },
     { how: "proof longer", request: withProof(`${proof}x`) },
+    { how: "proof over-long", request: withProof(proof + "0".repeat(10_000)) },
+    { how: "proof of the same beginning", request: withProof(proof.slice(0, middle)) },
     { how: "proof sent twice", request: withProof(`${proof}, ${proof}`) },
     { how: "proof sent after an empty one", request: withProof(`, ${proof}`) },
     { how: "made with another secret", request: prove(scheme, `${secret}-other`, genuine) },
@@ -99,8 +101,24 @@ export function spoiled(scheme: SecretScheme, secret: string, genuine: AuthReque
 function spoiledBodies(genuine: AuthRequest) {
   const flipped = Uint8Array.from(genuine.rawBody);
   flipped.set([(flipped[0] ?? 0) ^ 1]);
-  const bodies = { "body flipped": flipped, "body truncated": genuine.rawBody.slice(0, -1), "body empty": new Uint8Array() };
+  const bodies = {
+    "body written anew": writtenAnew(genuine.rawBody),
+    "body flipped": flipped,
+    "body truncated": genuine.rawBody.slice(0, -1),
+    "body empty": new Uint8Array(),
+  };
   return Object.entries(bodies).map(([how, rawBody]) => ({ how, request: { ...genuine, rawBody } }));
+}
+
+/** The same JSON in other bytes, in a form too: what a proxy makes that parses what it passes on. */
+function writtenAnew(body: Uint8Array): Uint8Array {
+  const text = Buffer.from(body).toString("utf8");
+  const payload = new URLSearchParams(text).get("payload");
+  const anew = (json: string) => {
+    const written = JSON.stringify(JSON.parse(json));
+    return written === json ? JSON.stringify(JSON.parse(json), null, 1) : written;
+  };
+  return Buffer.from(payload === null ? anew(text) : new URLSearchParams({ payload: anew(payload) }).toString());
 }
 
 /** The right secret, brought in another way. */
