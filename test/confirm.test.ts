@@ -100,6 +100,21 @@ describe("confirm: refused", () => {
   });
 });
 
+it("confirm does not take a validation message from before the patch for an answer: it may be another push's", async () => {
+  const world = await nudged();
+  const message = "Validation error: no module.yaml";
+  const status = { message, imageDigest: digestOf("0"), updatedAt: at(-10) };
+  world.cluster.set({ status });
+  const before = (step: number) => ({
+    ...world.record,
+    look: { step, digest: digestOf("0"), message, updatedAt: at(-10), patchedAt: at(0) },
+  });
+  for (const step of [1, 2, 3]) expect(await confirm(before(step), world.context)).toMatchObject({ kind: "deferred" });
+  expect(await confirm(before(4), world.context)).toMatchObject({ code: "REFUSED" });
+  world.cluster.set({ status: { ...status, updatedAt: at(5) } });
+  expect(await confirm(before(1), world.context)).toMatchObject({ code: "REFUSED" });
+});
+
 describe("confirm: a download error", () => {
   it("is answered with a repeated nudge after a minute, then after five, three times at most", async () => {
     const world = await nudged();
