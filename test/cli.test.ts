@@ -172,6 +172,29 @@ describe("explain", () => {
     });
   });
 
+  it("takes a secret of the path by reference, and nothing else", async () => {
+    const quay = await file(
+      "quay.json",
+      JSON.stringify({ repository: "m/echo", docker_url: "r.example.com/m/echo", updated_tags: ["main"] }),
+    );
+    const webhooks = { ci: { provider: "quay", secret: "env:CI_SECRET" } };
+    const sources = [{ repo: "r.example.com/m" }];
+    const path = await file("quay-relay.json", JSON.stringify({ webhooks, sources, clusters: { dev: { queue: "embedded:" } } }));
+    const status = async (args: string[]) => {
+      const said = await mpoRelay(["explain", "--config", path, "--webhook", "ci", "--body", quay, "--json", ...args], {
+        CI_SECRET: SECRET,
+        WRONG: "wrong-horse-battery",
+      });
+      return said.exitCode === 0 ? JSON.parse(said.out).answer.status : said.err;
+    };
+    expect(await status([])).toBe(401);
+    expect(await status(["--path-secret", "env:WRONG"])).toBe(401);
+    expect(await status(["--path-secret", "env:CI_SECRET"])).toBe(202);
+    const said = await status(["--path-secret", SECRET]);
+    expect(said).toContain("by reference");
+    expect(said).not.toContain(SECRET);
+  });
+
   it("needs no secret with --no-auth", async () => {
     const said = await explain(JSON.stringify(push), ["--no-auth", "--json"], {});
     expect(said.json()).toMatchObject({ answer: { status: 202 } });

@@ -3,6 +3,8 @@ import { readFile } from "node:fs/promises";
 import { Command, Option } from "commander";
 import { admit } from "../admit.ts";
 import { type Answer, answerOf } from "../app.ts";
+import { readSecretRef } from "../config/forms.ts";
+import { Refusal } from "../config/problem.ts";
 import type { RelayConfig } from "../config.ts";
 import { imageOf } from "../event.ts";
 import { RelayError } from "../outcome.ts";
@@ -16,6 +18,7 @@ interface Options {
   webhook: string;
   body: string;
   header: string[];
+  pathSecret?: string;
   method: string;
   auth: boolean;
   json?: true;
@@ -33,6 +36,10 @@ export function explainCommand(terminal: Terminal): Command {
         .default([], "none")
         .argParser((header: string, before: string[]) => [...before, header]),
     )
+    .option(
+      "--path-secret <reference>",
+      "env:NAME or file:PATH of what stood behind the webhook's name, for senders that can send no header",
+    )
     .option("--method <method>", "its method", "POST")
     .option("--no-auth", "take it as authenticated")
     .option("--json", "print { answer, events, requests, skipped } on stdout")
@@ -49,7 +56,8 @@ async function explain(options: Options, terminal: Terminal): Promise<void> {
   const config = await configured(options.config, terminal);
   const headers = headersOf(options.header);
   const method = options.method.toUpperCase() === "OPTIONS" ? "OPTIONS" : "POST";
-  const delivery: Delivery = { webhook: options.webhook, method, pathSecret: null, headers, body: await readBody(options.body) };
+  const pathSecret = options.pathSecret === undefined ? null : await pathSecretOf(options.pathSecret, terminal);
+  const delivery: Delivery = { webhook: options.webhook, method, pathSecret, headers, body: await readBody(options.body) };
   const received = await answered(delivery, options, config, terminal);
   const answer = answerOf(received);
   for (const why of received.understood?.unreadable ?? []) terminal.err(`could not be read: ${oneLine(why)}`);
@@ -84,6 +92,16 @@ async function readBody(file: string): Promise<Uint8Array> {
     return await readFile(file);
   } catch (error) {
     throw new Failure(1, `cannot read the body: ${messageOf(error)}`);
+  }
+}
+
+async function pathSecretOf(reference: string, { env }: Terminal): Promise<string> {
+  const ref = readSecretRef(reference, process.cwd());
+  if (ref instanceof Refusal) throw new Failure(2, `--path-secret: ${ref.message}`, ref.hint ?? "");
+  try {
+    return await createSecretReader({ env })(ref);
+  } catch (error) {
+    throw new Failure(2, `--path-secret: ${messageOf(error)}`);
   }
 }
 
