@@ -40,7 +40,7 @@ it("a delivery of half a million items is one thing that cannot be read", () => 
     if (!provider) throw new Error(name);
     const items = Array.from({ length: 500_000 }, () => 0);
     const { pushes, unreadable } = pushesOf(provider, name === "generic" ? items : { events: items }, { headers: {}, host: null });
-    expect([pushes, unreadable]).toEqual([[], [expect.stringContaining("more than 10000 items")]]);
+    expect([pushes, unreadable]).toEqual([[], [expect.stringContaining("more than 5000 items")]]);
   }
 });
 

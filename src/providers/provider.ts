@@ -71,7 +71,7 @@ export interface RegistryProvider<P = unknown> {
 }
 
 /** More than any registry tells at once. A MiB of `0,` is half a million items, and saying of each what is wrong takes seconds, for everybody. */
-const MOST_ITEMS = 10_000;
+const MOST_ITEMS = 5_000;
 
 /** Reads each item of a list by its schema; `toPush` gives null for what is not a push. A bad item becomes {@link Unreadable}. */
 export function readEach<T>(items: readonly unknown[], schema: z.ZodType<T>, toPush: (item: T) => Push | null): Push[] {

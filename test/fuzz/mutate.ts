@@ -224,7 +224,7 @@ const inList = ({ path }: Place) => /^\d+$/.test(String(path.at(-1)));
 /** A list with many items, or a value inside many lists. */
 function grown(random: Random, root: unknown, { path, value }: Place, elsewhere: Place | undefined): unknown {
   if (!Array.isArray(value)) return replaced(root, path, [value, elsewhere?.value]);
-  const times = random.pick([1, 2, 10, 1000, 10_001]);
+  const times = random.pick([1, 2, 10, 1000, 5001]);
   const item: unknown = some(random, value) ?? elsewhere?.value ?? 0;
   const short = times > 1000 ? random.pick([0, null, "a", item]) : item;
   const room = Math.ceil(MOST_BYTES / (JSON.stringify(short).length + 1));
@@ -233,9 +233,10 @@ function grown(random: Random, root: unknown, { path, value }: Place, elsewhere:
 
 /** A text, or the JSON that it holds in base64. */
 function changedText(random: Random, text: string, other: unknown): string {
-  const inner = text.length > 20 && /^[A-Za-z0-9+/]+={0,2}$/.test(text) ? Buffer.from(text, "base64").toString("utf8") : "";
-  if (jsonOf(inner) === undefined || random.chance(0.1)) return oddText(random, text);
-  return Buffer.from(mutatedJson(random, inner, other)).toString("base64");
+  const isBase64 = text.length > 20 && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
+  const inner = isBase64 ? jsonOf(Buffer.from(text, "base64").toString("utf8")) : undefined;
+  if (inner === undefined || random.chance(0.1)) return oddText(random, text);
+  return Buffer.from(JSON.stringify(changedOnce(random, inner, other)) ?? "").toString("base64");
 }
 
 function oddText(random: Random, text: string): string {
