@@ -30,7 +30,9 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(
 process.exitCode = await new Promise((resolve) => child.once("exit", (code) => resolve(code ?? 1)));
 
 const json = async (path) => JSON.parse(await readFile(`${root}${path}`, "utf8"));
-const { executions, findings, worst, heapMb, rssMb, statuses } = await json("fuzz-findings/summary.json");
+const summary = await json("fuzz-findings/summary.json").catch(() => null);
+if (summary === null) process.exit(1); // the run itself broke, as told above
+const { executions, findings, worst, heapMb, rssMb, statuses } = summary;
 for (const { execution, title, wrong } of findings)
   console.log(`finding  --seed ${seed} --only ${execution}  ${title}: ${wrong.join("; ")}`);
 
