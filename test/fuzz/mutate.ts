@@ -228,7 +228,8 @@ function grown(random: Random, root: unknown, { path, value }: Place, elsewhere:
   const item: unknown = some(random, value) ?? elsewhere?.value ?? 0;
   const short = times > 1000 ? random.pick([0, null, "a", item]) : item;
   const room = Math.ceil(MOST_BYTES / (JSON.stringify(short).length + 1));
-  return replaced(root, path, [...value, ...Array.from({ length: Math.min(times, room) }, () => short)]);
+  const many = Array.from({ length: Math.min(times, room) }, () => short);
+  return JSON.parse(JSON.stringify(replaced(root, path, [...value, ...many]))); // each on its own: a later change is to meet one of them
 }
 
 /** A text, or the JSON that it holds in base64. */
