@@ -81,7 +81,10 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
         const { webhook, bytes, sha256 } = storedDelivery(letter.body) ?? {};
         observer.alarm("UNPARSED_FULL", {
           what: "too many unread deliveries are kept already; this one is only named here. Redrive or purge them: `mpo-relay dlq list --cluster unparsed`",
-          ...{ webhook, bytes, sha256, why: letter.text },
+          why: letter.text,
+          webhook,
+          bytes,
+          sha256,
         });
         return;
       }
