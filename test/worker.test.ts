@@ -98,7 +98,7 @@ it("waits no longer than a quarter of an hour, whatever a proxy asks for", () =>
 });
 
 it("gives back the rest of a group when its time is over, each of whose runs may take seconds", async () => {
-  const newest = nudgeAnnotations(requestOf({ key: "nnnnnnnnnnnn", pushedAt: at(100) }), 0, null, start);
+  const newest = nudgeAnnotations(requestOf({ key: "nnnnnnnnnnnn", pushedAt: at(100) }), 0, null, new Date(at(10)));
   const annotations = Object.fromEntries(Object.entries(newest).filter((each): each is [string, string] => each[1] !== null));
   const cluster = fakeCluster(overrideOf({ annotations }));
   const { context, wait } = world({
