@@ -234,7 +234,13 @@ describe("send", () => {
   it("no relay there: 1, without a word of the request", async () => {
     const { exitCode, err } = await mpoRelay(["send", "quay", "--config", config, "--url", nobody], env);
     expect(exitCode).toBe(1);
-    expect(err).toContain(`error: no answer from ${nobody}: ECONNREFUSED`);
+    expect(err).toContain(`error: no answer from ${nobody}: ECONNREFUSED; nothing listens there`);
+  });
+
+  it("the webhook's URL in place of the relay's: 2, with the right one", async () => {
+    const { exitCode, err } = await mpoRelay(["send", "quay", "--config", config, "--url", `${nobody}/hooks/quay`], env);
+    expect(exitCode).toBe(2);
+    expect(err).toContain(`error: --url is the relay's own, without /hooks/quay\nwrite --url ${nobody}`);
   });
 
   it("a secret that no header can hold: 1, and it is not shown", async () => {

@@ -61,8 +61,15 @@ function causeOf(error: unknown): string {
   const { cause } = error;
   if (!(cause instanceof Error)) return "the request cannot be made; has the secret or token characters that no header can hold?";
   const code = "code" in cause ? String(cause.code) : oneLine(cause.message);
-  return /CERT|SELF_SIGNED|UNABLE_TO/.test(code) ? `${code}; name the CA's certificate in NODE_EXTRA_CA_CERTS` : code;
+  const [, advice] = ADVICE.find(([shape]) => shape.test(code)) ?? [];
+  return advice === undefined ? code : `${code}; ${advice}`;
 }
+const ADVICE: readonly (readonly [shape: RegExp, advice: string])[] = [
+  [/^ECONNREFUSED$/, "nothing listens there: does the relay run, and at this port?"],
+  [/^ENOTFOUND$/, "no such host: is the name right?"],
+  [/WRONG_VERSION_NUMBER/, "it does not speak TLS: http:// in place of https://, or another port?"],
+  [/CERT|SELF_SIGNED|UNABLE_TO/, "name the CA's certificate in NODE_EXTRA_CA_CERTS"],
+];
 
 /** True where the relay stored the push. */
 export const isQueued = ({ status, decision }: Reply) => status === 202 && decision === "queued";
@@ -111,6 +118,14 @@ export function relayUrl(text: string): string {
   if (search || hash || !/^[\w.:/%~[\]-]+$/.test(url))
     throw new InvalidArgumentError("Without query, fragment and unusual characters, please.");
   return url;
+}
+
+/** `https://relay.example.com/hooks/<name>`; a Failure where that was given as the relay's URL. */
+export function hookUrl(relay: string, name: string): string {
+  const path = `/hooks/${name}`;
+  if (relay.endsWith(path))
+    throw new Failure(2, `--url is the relay's own, without ${path}`, `write --url ${relay.slice(0, -path.length)}`);
+  return `${relay}${path}`;
 }
 
 export function warnIfOpen(url: string, terminal: Terminal): void {

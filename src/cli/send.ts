@@ -6,7 +6,7 @@ import { globMatches } from "../match.ts";
 import { createSecretReader } from "../secrets.ts";
 import { type Proof, sign } from "../sign.ts";
 import { configOption, configured } from "./configuration.ts";
-import { adviceOn, deliver, isQueued, readable, relayUrl, type Reply, replyText, warnIfOpen } from "./deliver.ts";
+import { adviceOn, deliver, hookUrl, isQueued, readable, relayUrl, type Reply, replyText, warnIfOpen } from "./deliver.ts";
 import { hookOf, type KnownHook } from "./hook.ts";
 import { digestOption, tagOption } from "./image-options.ts";
 import type { SamplePush } from "./setup/setup.ts";
@@ -56,13 +56,14 @@ export function sendCommand(terminal: Terminal): Command {
 async function send(name: string, options: Options, terminal: Terminal): Promise<void> {
   const config = await configured(options.config, terminal);
   const hook = hookOf(name, config, options.source);
+  const url = hookUrl(options.url, name);
   warnIfOpen(options.url, terminal);
   const push = pushOf(hook, options, terminal.now());
   const { headers, body: json } = hook.setup.sample(push);
   const body = JSON.stringify(json);
   const proof = await proofOf(hook, body, push, options, terminal.env);
   const request = {
-    url: `${options.url}/hooks/${name}${proof.path}`,
+    url: `${url}${proof.path}`,
     headers: { "content-type": "application/json", ...headers, ...proof.headers },
     body,
   };

@@ -6,7 +6,7 @@ import type { SecretRef } from "../config.ts";
 import type { AuthScheme } from "../providers/provider.ts";
 import { createSecretReader } from "../secrets.ts";
 import { configOption, configured, sameConfig, shortPath } from "./configuration.ts";
-import { readable, relayUrl, warnIfOpen } from "./deliver.ts";
+import { hookUrl, readable, relayUrl, warnIfOpen } from "./deliver.ts";
 import { hookOf, type KnownHook } from "./hook.ts";
 import { type Paste, SECRET } from "./setup/setup.ts";
 import { Failure, messageOf, type Terminal } from "./terminal.ts";
@@ -50,7 +50,7 @@ async function webhook(name: string, options: Options, terminal: Terminal): Prom
   const { scheme, places, title, setup } = known;
   const { username, oidc, provider } = known.webhook;
   const secret = secretOf(known);
-  const url = `${options.url}/hooks/${name}`;
+  const url = hookUrl(options.url, name);
   const pastes = setup.paste({ name, url, auth: scheme.kind, username, oidc, places });
   oneRegistry(pastes);
   warnIfOpen(options.url, terminal);
