@@ -127,6 +127,9 @@ describe("list", () => {
     expect(await ids("--cluster", "stage")).toEqual(["stage/3"]);
     expect(await ids("--code", "invalid")).toEqual(["dev/1", "stage/3"]);
     expect(await ids("--module", "other")).toEqual(["dev/2"]);
+    expect((await dlq("list", "--code", "invallid", "--cluster", "dev")).out).toBe(
+      "no dead letters with the code INVALLID (looked at: dev)",
+    );
   });
 
   it("gives JSON to programs", async () => {
@@ -163,6 +166,8 @@ describe("list", () => {
     expect(out).toContain("dev/1");
     expect(err).toContain("error: broken: the queue's variable NOT_SET is not set");
     expect(err).toContain("could not look at broken");
+    expect((await dlq("list", "--module", "other")).out).toBe("no dead letters with the module other (looked at: dev, unparsed)");
+    expect((await dlq("list", "--cluster", "broken")).out).toBe("");
   });
 
   it("does not create a queue where there is none", async () => {

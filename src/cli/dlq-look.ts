@@ -35,7 +35,7 @@ export async function list(call: Call): Promise<void> {
       }),
     );
   } else {
-    tell(call, found, total, isCut);
+    tell(call, found, { total, isCut, failed });
   }
   if (failed.length > 0) throw new Failure(1, `could not look at ${failed.join(", ")}`);
 }
@@ -51,9 +51,20 @@ async function search(letters: DeadLetters, place: string, selection: Selection)
   return found;
 }
 
-function tell({ options, terminal, selection }: Call, found: readonly DescribedLetter[], total: number, isCut: boolean): void {
+interface Extent {
+  readonly total: number;
+  readonly isCut: boolean;
+  /** Places that nobody knows anything of. */
+  readonly failed: readonly string[];
+}
+
+function tell({ options, terminal, selection }: Call, found: readonly DescribedLetter[], { total, isCut, failed }: Extent): void {
   const [first] = found;
-  if (!first) return terminal.out(`no dead letters (looked at: ${selection.places.join(", ")})`);
+  if (!first) {
+    const places = selection.places.filter((place) => !failed.includes(place));
+    if (places.length > 0) terminal.out(`no dead letters${filterText(selection)} (looked at: ${places.join(", ")})`);
+    return;
+  }
   const now = terminal.now().getTime();
   const rows = found.map((letter) => {
     const what = letter.module === null ? `webhook ${letter.webhook ?? "unknown"}` : `${letter.module}:${letter.tag}`;
@@ -63,6 +74,12 @@ function tell({ options, terminal, selection }: Call, found: readonly DescribedL
   const config = sameConfig(options.config);
   terminal.out(`\n${counted(total, "dead letter")}${isCut ? `, ${found.length} shown (--limit)` : ""}`);
   terminal.out(`next: mpo-relay dlq show ${first.id}${config}\n      mpo-relay dlq redrive --all --dry-run${config}`);
+}
+
+/** Said again, since a mistyped filter looks like an empty queue. */
+function filterText({ code, module }: Selection): string {
+  const filters = [...(code === null ? [] : [`the code ${code}`]), ...(module === null ? [] : [`the module ${module}`])];
+  return filters.length === 0 ? "" : ` with ${filters.join(" and ")}`;
 }
 
 export async function show(call: Call): Promise<void> {
