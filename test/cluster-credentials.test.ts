@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import { openKubernetes } from "../src/cluster/kubernetes.ts";
 import type { KubernetesConfig } from "../src/config.ts";
 import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
+import { createSecretReader } from "../src/secrets.ts";
 import { failure } from "./contracts/cluster.ts";
 
 describe("cluster: credentials", () => {
@@ -90,6 +91,16 @@ describe("cluster: credentials", () => {
     const kubernetes: KubernetesConfig = { kind: "server", server: api.url, ca: null, token: { kind: "env", name: "T" } };
     const error = await failure(open(kubernetes, secret), "CLUSTER_UNAUTHORIZED");
     expect(error.message).toBe("the cluster's token or CA (env:T): not readable");
+  });
+
+  it("names the reference that the secret reader could not read", async () => {
+    const read = createSecretReader({ env: {} });
+    const kubernetes: KubernetesConfig = { kind: "server", server: api.url, ca: null, token: { kind: "env", name: "T" } };
+    const error = await failure(
+      open(kubernetes, () => read({ kind: "env", name: "T" })),
+      "CLUSTER_UNAUTHORIZED",
+    );
+    expect(error.message).toBe("the cluster's token or CA (env:T): the secret env:T is not set");
   });
 
   it("says that there is no kubeconfig at all", async () => {

@@ -48,13 +48,17 @@ async function load(config: KubeConfig, kubernetes: KubernetesConfig, readSecret
     await fill(config, kubernetes, readSecret);
   } catch (thrown) {
     // A YAML parser's message quotes the lines around the mistake: tokens, maybe.
-    const why = thrown instanceof Error && "code" in thrown && typeof thrown.code === "string" ? thrown.code : "not readable";
-    throw new RelayError("CLUSTER_UNAUTHORIZED", `${describe(kubernetes)}: ${why}`);
+    throw new RelayError("CLUSTER_UNAUTHORIZED", `${describe(kubernetes)}: ${whyOf(thrown)}`);
   }
   if (kubernetes.kind === "kubeconfig" && kubernetes.context !== null) choose(config, kubernetes.context);
   const problem = problemOf(config);
   if (problem !== null) throw new RelayError("CLUSTER_UNAUTHORIZED", `${describe(kubernetes)}: ${problem}`);
   return config;
+}
+
+function whyOf(thrown: unknown): string {
+  if (thrown instanceof RelayError) return thrown.message; // the secret reader's own: it names which reference, and never a value
+  return thrown instanceof Error && "code" in thrown && typeof thrown.code === "string" ? thrown.code : "not readable";
 }
 
 async function fill(config: KubeConfig, kubernetes: KubernetesConfig, readSecret: ReadSecret): Promise<void> {
