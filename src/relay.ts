@@ -121,8 +121,14 @@ export function bodyOf(c: Context<{ Bindings: HttpBindings }>): AsyncIterable<Ui
 async function listen(start: (listening: (info: AddressInfo) => void) => ServerType, where: string) {
   return new Promise<{ port: number; stop(): Promise<void> }>((resolve, reject) => {
     const server = start(({ port }) => resolve({ port, stop: () => close(server) }));
-    server.once("error", (error: Error) => reject(new Error(`cannot listen on ${where}: ${error.message}`)));
+    server.once("error", (error: Error) => reject(new Error(`cannot listen on ${where}: ${whyNot(error)}`)));
   });
+}
+
+function whyNot(error: Error): string {
+  const code = "code" in error ? error.code : undefined;
+  if (code === "EADDRINUSE") return "the port is taken; stop who has it (ss -ltnp), or set another `listen.port`";
+  return code === "EACCES" ? "not allowed; set a `listen.port` from 1024 on" : error.message;
 }
 
 /** Requests in hand are answered; connections that only wait are closed, and after a while those whose request never comes to its end. */

@@ -188,7 +188,7 @@ it("a port that is taken is an error that names it", async () => {
   const elsewhere = { kind: "embedded", folder: join(folder, "other") } as const;
   const dev = { queue: elsewhere, deadLetters: null, kubernetes: null };
   await expect(startRelay({ config: { ...taken, clusters: { dev }, unparsed: elsewhere }, observer: observed.observer })).rejects.toThrow(
-    `cannot listen on 127.0.0.1:${relay?.port}`,
+    `cannot listen on 127.0.0.1:${relay?.port}: the port is taken`,
   );
 });
 
