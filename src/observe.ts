@@ -37,7 +37,18 @@ export function logTo(destination: DestinationStream): Observer {
 export async function processLog(stream: NodeJS.WriteStream = process.stdout): Promise<Observer> {
   if (!stream.isTTY) return logTo(stream);
   const { build } = await import("pino-pretty").then((module) => ({ build: module.default }));
-  return logTo(build({ destination: stream, colorize: true, singleLine: true, messageKey: "message", sync: true }));
+  return logTo(
+    build({ destination: stream, colorize: true, hideObject: true, messageFormat: sentenceOf, messageKey: "message", sync: true }),
+  );
+}
+
+/** What a person looks for in a line; all of it is in the JSON lines. */
+function sentenceOf(line: Record<string, unknown>): string {
+  const text = (name: string) => (typeof line[name] === "string" || typeof line[name] === "number" ? String(line[name]) : null);
+  const told = line["alarm"] === undefined ? text("outcome") : `ALARM ${text("alarm")}`;
+  const labelled = ["cluster", "webhook", "port", "key"].flatMap((name) => (text(name) === null ? [] : [`${name} ${text(name)}`]));
+  const words = [told, text("image") ?? text("repository") ?? text("module"), ...labelled, text("why") ?? text("hint"), text("message")];
+  return words.filter((word) => word !== null && word !== "").join("  ");
 }
 
 /** Tells several observers the same. */

@@ -13,7 +13,7 @@ import { toRelayError } from "./outcome.ts";
 import type { Queue } from "./queue/queue.ts";
 import { openQueues, type Queues } from "./queues.ts";
 import { receive } from "./receive.ts";
-import { createSecretReader } from "./secrets.ts";
+import { createSecretReader, type SecretReader } from "./secrets.ts";
 import { work } from "./worker.ts";
 
 export interface RelayOptions {
@@ -96,6 +96,7 @@ async function lookOnce({ overrides, circuit }: ConsumeContext): Promise<void> {
 async function startEdge(config: RelayConfig, queues: Queues, observer: Observer) {
   const readSecret = createSecretReader();
   const context = { config, readSecret, observer, store: queues.store, storeUnparsed: queues.storeUnparsed, now: () => new Date() };
+  await readSecrets(config, readSecret, observer);
   const isTooMany = createLimiter(REFUSED_CALLS_PER_MINUTE);
   const app = createApp({
     config,
@@ -111,6 +112,17 @@ async function startEdge(config: RelayConfig, queues: Queues, observer: Observer
   );
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`;
   return { url, port: server.port, stop: server.stop };
+}
+
+/** A secret that is not there is told at start and not with the first push, which gets 503 until it is. */
+async function readSecrets(config: RelayConfig, readSecret: SecretReader, observer: Observer): Promise<void> {
+  for (const [webhook, { secret }] of Object.entries(config.webhooks)) {
+    if (!secret) continue;
+    await readSecret(secret).catch((thrown: unknown) => {
+      const why = toRelayError(thrown).message;
+      observer.alarm("SECRET_MISSING", { what: "this webhook refuses every delivery with 503 until its secret can be read", webhook, why });
+    });
+  }
 }
 
 /** From Node's own stream; a body that is left half-way must not take the connection with it, on which the answer goes back. */

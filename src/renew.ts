@@ -104,11 +104,13 @@ function holdMs(newest: Nudge, request: RenewRequest, override: Override, contex
   const age = context.now().getTime() - newest.at.getTime();
   if (Math.abs(age) < cooldownMs) return Math.max(100, cooldownMs - age);
   if (age < 0) return 0; // patched by a clock that was ahead, maybe by days: nobody knows when, and nobody would wait so long
-  const { imageDigest, message } = override.status;
+  const { imageDigest, message, updatedAt } = override.status;
   if (newest.key === request.key || verdictOf(message) !== "ok") return 0;
   const arrived = newest.digest !== null && imageDigest === newest.digest;
   if (arrived) return 0;
   if (request.digest !== null && imageDigest === request.digest && newest.digest !== request.digest) {
+    // Deckhouse took this digest after the newest nudge, and so was not in the middle of deploying that one's
+    if (Date.parse(updatedAt ?? "") > newest.at.getTime() + Math.min(SKEW_MS, cooldownMs)) return 0;
     return waitMs(age, HOLD_SAME_DIGEST * cooldownMs, 4 * cooldownMs);
   }
   return newest.digest === null ? 0 : waitMs(age, HOLD * cooldownMs, cooldownMs);

@@ -200,3 +200,14 @@ it("a cluster whose credential cannot be read keeps nobody else from starting: i
   vi.stubEnv("RELAY_TEST_TOKEN", api.grant("relay", ["get", "patch"]));
   await nudged(1);
 });
+
+it("a webhook's secret that is missing is told at start; its deliveries get 503 until it is there", async () => {
+  vi.stubEnv("RELAY_TEST_SECRET", "");
+  await start();
+  expect(observed.alarms).toMatchObject([
+    { code: "SECRET_MISSING", webhook: "registry", why: expect.stringContaining("RELAY_TEST_SECRET") },
+  ]);
+  expect(await push("1")).toBe(503);
+  vi.stubEnv("RELAY_TEST_SECRET", SECRET);
+  expect(await push("1")).toBe(202);
+});

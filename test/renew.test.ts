@@ -201,6 +201,13 @@ describe("renew: waiting for the nudge before it", () => {
     }
   });
 
+  it("does not where Deckhouse wrote that digest after the newest nudge: it skipped that one's", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: { message: "Ready", imageDigest: digestOf("b"), updatedAt: at(3) } });
+    world.wait(6);
+    expect(await renew(second(), world.context)).toMatchObject({ code: "NUDGED" });
+  });
+
   it("waits up to ten minutes while the status holds this push's digest and not the newest nudge's", async () => {
     const world = await nudged();
     world.wait(599);

@@ -268,11 +268,17 @@ describe("the timeline", () => {
     observer.outcome(queued);
     observer.outcome(queued);
     observer.outcome({ event: "record", outcome: "NUDGED", ...push, patchedAt: at(9) });
-    observer.outcome({ event: "record", outcome: "DEFERRED", ...push, why: "look 2" });
+    observer.outcome({ event: "record", kind: "confirm", outcome: "DEFERRED", ...push, why: "look 2" });
     observer.outcome({ event: "record", outcome: "PICKED_UP", ...push, patchedAt: at(9), pickedUpAt: at(109) });
     expect(news.map((each) => each.event === "push" && each.outcome)).toEqual(["QUEUED", "NUDGED", "PICKED_UP"]);
     const times = { receivedMs: 3, queuedMs: 5, nudgedMs: 9, pickedUpMs: 109, polling: { meanMs: 7_600, maxMs: 15_100 } };
     expect(news.at(-1)).toEqual({ event: "push", outcome: "PICKED_UP", key: "k", image: "r/echo:t", digest: "sha256:1", ...times });
+  });
+
+  it("tells once that a nudge has to wait, and why", () => {
+    const { observer, news } = told();
+    for (let n = 0; n < 2; n++) observer.outcome({ event: "record", kind: "renew", outcome: "DEFERRED", ...push, why: "another nudge" });
+    expect(news).toMatchObject([{ outcome: "DEFERRED", why: "another nudge" }]);
   });
 
   it("tells of what is skipped at the edge, but not of pulls, blobs and the relay's own start", () => {

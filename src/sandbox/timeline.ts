@@ -28,11 +28,12 @@ export interface AlarmNews {
 const POLL_MS = 15_000;
 const KEPT = 1_000;
 /** Steps on the way that a person need not see. */
-const QUIET = new Set(["DEFERRED", "REPEATED", "NOT_A_PUSH", "NO_TAG"]);
+const QUIET = new Set(["REPEATED", "NOT_A_PUSH", "NO_TAG"]);
 
 const text = z.string().nullish().catch(null);
 const at = z.iso.datetime().transform(Date.parse).optional().catch(undefined);
 const lineSchema = z.object({
+  kind: text,
   image: text,
   digest: text,
   why: text,
@@ -70,7 +71,8 @@ export function timeline(news: (news: PushNews | AlarmNews) => void): Observer {
     outcome({ event, outcome, key, ...fields }: OutcomeLine) {
       const line = lineSchema.parse(fields);
       const image = line.image ?? (line.repository == null ? null : `${line.repository}:${line.tag ?? ""}`);
-      if (event === "process" || image === null || QUIET.has(outcome)) return;
+      const isLook = outcome === "DEFERRED" && line.kind === "confirm"; // the next look is no news, a nudge that has to wait is
+      if (event === "process" || image === null || isLook || QUIET.has(outcome)) return;
       const why = line.why ?? line.hint ?? line.message;
       const base = {
         event: "push",
