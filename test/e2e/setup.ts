@@ -4,11 +4,13 @@ import { crane } from "./parts/crane.ts";
 import { elasticmq } from "./parts/elasticmq.ts";
 import { kubeApiserver } from "./parts/kube-apiserver.ts";
 import { lambdaEmulator } from "./parts/lambda-emulator.ts";
-import { registry } from "./parts/registry.ts";
+import { registries } from "./parts/registry.ts";
+import { skopeo } from "./parts/skopeo.ts";
 
 export default async function setup(): Promise<void> {
   const missing: string[] = [];
-  for (const part of [elasticmq, lambdaEmulator, crane, registry, kubeApiserver]) {
+  const [older, newer] = [registries["2.8.2"].part, registries["3.1.2"].part];
+  for (const part of [elasticmq, lambdaEmulator, crane, skopeo, older, newer, kubeApiserver]) {
     await install(part).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error);
       say(`${part.name} ${part.version} can't be installed: ${why}`);

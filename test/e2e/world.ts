@@ -9,7 +9,7 @@ import { pushImage, resolveDigest } from "../../src/sandbox/registry-client.ts";
 import { type Cluster, SOURCE, startCluster, TAG, type Version } from "./cluster.ts";
 import { freePort, temporaryFolder } from "./parts/child.ts";
 import { type Crane, openCrane } from "./parts/crane.ts";
-import { type Registry, startRegistry } from "./parts/registry.ts";
+import { type Registry, type RegistryVersion, startRegistry } from "./parts/registry.ts";
 
 const PATH = "deckhouse/modules";
 /** Short, so that a scenario ends soon; the rules are the same. */
@@ -37,13 +37,17 @@ export interface World {
 
 /**
  * `quiet`: the registry leaves out the events that are no push of a manifest. `seeded`: each module has an image before Deckhouse looks;
- * without one there is a download error, which the relay answers with waits of a minute and more.
+ * without one there is a download error, which the relay answers with waits of a minute and more. `notify` is told the relay's URL and
+ * gives the one that the registry notifies, where something stands between.
  */
 export async function startWorld(options: {
   modules: readonly string[];
   version?: Version;
   quiet?: boolean;
   seeded?: boolean;
+  registry?: RegistryVersion;
+  tuning?: typeof TUNING;
+  notify?: (relayUrl: string) => Promise<string>;
 }): Promise<World> {
   const stops: (() => Promise<void> | void)[] = [];
   const stop = async (): Promise<void> => {
@@ -58,7 +62,15 @@ export async function startWorld(options: {
 }
 
 async function build(
-  { modules, version = "v1alpha2", quiet = false, seeded = false }: Parameters<typeof startWorld>[0],
+  {
+    modules,
+    version = "v1alpha2",
+    quiet = false,
+    seeded = false,
+    registry: release,
+    tuning = TUNING,
+    notify,
+  }: Parameters<typeof startWorld>[0],
   stops: (() => Promise<void> | void)[],
   stop: () => Promise<void>,
 ): Promise<World> {
@@ -69,8 +81,12 @@ async function build(
   const folder = await temporaryFolder("relay");
   stops.push(() => folder.remove());
 
-  const hook = { url: `${relayUrl}/hooks/registry`, headers: { Authorization: [`Bearer ${secret}`] }, ...(quiet && { ignore: QUIET }) };
-  const registry = await startRegistry({ hooks: [hook], port: registryPort });
+  const hook = {
+    url: `${(await notify?.(relayUrl)) ?? relayUrl}/hooks/registry`,
+    headers: { Authorization: [`Bearer ${secret}`] },
+    ...(quiet && { ignore: QUIET }),
+  };
+  const registry = await startRegistry({ hooks: [hook], port: registryPort, ...(release && { version: release }) });
   stops.push(() => registry.stop());
   if (seeded) for (const module of modules) await pushImage(`http://${registry.host}`, `${PATH}/${module}`, TAG);
   const cluster = await startCluster({ repo, modules, version });
@@ -105,7 +121,7 @@ async function build(
           unparsed: "embedded:./data",
         }),
         clusters: { dev: { queue, ...(consumer && { kubernetes }) } },
-        tuning: TUNING,
+        tuning,
       };
       await writeFile(file, stringify(config));
       return file;

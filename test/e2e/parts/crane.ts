@@ -1,5 +1,5 @@
 /** crane, with which CI pushes module images: https://github.com/google/go-containerregistry/tree/main/cmd/crane */
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Part } from "./cache.ts";
@@ -20,8 +20,12 @@ export const crane: Part = {
 export interface Crane {
   /** Pushes a new one-layer image, unlike any before, under `host/repository:tag`; resolves with its digest. */
   push(reference: string): Promise<string>;
-  /** What the reference resolves to. */
-  digest(reference: string): Promise<string>;
+  /** Writes such an image into the folder, as a `docker save` archive; resolves with its path. */
+  save(folder: string): Promise<string>;
+  /** Pushes an archive's image; resolves with its digest. */
+  pushArchive(archive: string, reference: string): Promise<string>;
+  /** Gives the image one more tag in its repository. */
+  tag(reference: string, tag: string): Promise<void>;
   /** Gives the image another name, within or between registries. */
   copy(from: string, to: string): Promise<void>;
 }
@@ -29,20 +33,28 @@ export interface Crane {
 /** crane, ready to use. It talks plain HTTP to loopback addresses by itself. */
 export async function openCrane(): Promise<Crane> {
   const program = join(await install(crane), "crane");
+  const append = async (reference: string, ...more: readonly string[]): Promise<string> => {
+    const folder = await temporaryFolder("image");
+    try {
+      await writeFile(join(folder.path, "module.txt"), randomBytes(32).toString("hex"));
+      const layer = join(folder.path, "layer.tar");
+      await run("tar", ["-C", folder.path, "-cf", layer, "module.txt"]);
+      return await run(program, ["append", "--oci-empty-base", "--new_layer", layer, "--new_tag", reference, ...more]);
+    } finally {
+      await folder.remove();
+    }
+  };
   return {
-    push: async (reference) => {
-      const folder = await temporaryFolder("image");
-      try {
-        await writeFile(join(folder.path, "module.txt"), randomBytes(32).toString("hex"));
-        const layer = join(folder.path, "layer.tar");
-        await run("tar", ["-C", folder.path, "-cf", layer, "module.txt"]);
-        const pushed = await run(program, ["append", "--oci-empty-base", "--new_layer", layer, "--new_tag", reference]);
-        return pushed.trim().slice(pushed.indexOf("@") + 1);
-      } finally {
-        await folder.remove();
-      }
+    push: async (reference) => digestIn(await append(reference)),
+    save: async (folder) => {
+      const archive = join(folder, `${randomUUID()}.tar`);
+      await append("module:main", "--output", archive);
+      return archive;
     },
-    digest: async (reference) => (await run(program, ["digest", reference])).trim(),
+    pushArchive: async (archive, reference) => digestIn(await run(program, ["push", archive, reference])),
+    tag: async (reference, tag) => void (await run(program, ["tag", reference, tag])),
     copy: async (from, to) => void (await run(program, ["copy", from, to])),
   };
 }
+
+const digestIn = (pushed: string): string => pushed.trim().slice(pushed.indexOf("@") + 1);

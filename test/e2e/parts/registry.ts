@@ -1,19 +1,26 @@
-/** The CNCF Distribution registry: https://distribution.github.io/distribution/ */
+/** The CNCF Distribution registry in both versions that people run: https://distribution.github.io/distribution/ */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Part } from "./cache.ts";
 import { install } from "./cache.ts";
 import { freePort, run, serve, temporaryFolder } from "./child.ts";
+import { debianPart } from "./debian.ts";
 
-const VERSION = "v3.1.2";
-export const registry: Part = {
+const built: Part = {
   name: "registry",
-  version: VERSION,
+  version: "v3.1.2",
   cost: "about 3 CPU minutes",
   build: async (folder) => {
     const env = { ...process.env, GOBIN: folder, GOFLAGS: "-buildvcs=false", CGO_ENABLED: "0" };
-    await run("go", ["install", "-trimpath", "-ldflags=-s -w", `github.com/distribution/distribution/v3/cmd/registry@${VERSION}`], { env });
+    await run("go", ["install", "-trimpath", "-ldflags=-s -w", `github.com/distribution/distribution/v3/cmd/registry@${built.version}`], {
+      env,
+    });
   },
+};
+export type RegistryVersion = "2.8.2" | "3.1.2";
+export const registries: Readonly<Record<RegistryVersion, { readonly part: Part; readonly program: string }>> = {
+  "2.8.2": { part: debianPart("docker-registry", "2.8.2"), program: "usr/bin/docker-registry" },
+  "3.1.2": { part: built, program: "registry" },
 };
 
 /** An endpoint that hears of events: https://distribution.github.io/distribution/about/notifications/ */
@@ -30,6 +37,8 @@ export interface Registry {
   readonly host: string;
   /** The digest that the tag resolves to; null where there is none. */
   resolve(repository: string, tag: string): Promise<string | null>;
+  /** Ends it as a service manager does, and starts it again over the same images. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -40,21 +49,24 @@ const MANIFESTS = [
   "application/vnd.docker.distribution.manifest.v2+json",
 ].join(", ");
 
-/** A registry that holds its images in memory and notifies the hooks. Take a port beforehand where the hook must know it. */
-export async function startRegistry(options: { hooks: readonly Hook[]; port?: number }): Promise<Registry> {
-  const program = join(await install(registry), "registry");
+/** A registry of its own, empty, that notifies the hooks. Take a port beforehand where the hook must know it. */
+export async function startRegistry(options: { hooks: readonly Hook[]; port?: number; version?: RegistryVersion }): Promise<Registry> {
+  const { part, program } = registries[options.version ?? "3.1.2"];
+  const command = join(await install(part), program);
   const host = `127.0.0.1:${options.port ?? (await freePort())}`;
   const folder = await temporaryFolder("registry");
   const file = join(folder.path, "config.yml");
-  await writeFile(file, JSON.stringify(configuration(host, options.hooks)), { mode: 0o600 });
-  const service = await serve({
-    name: "registry",
-    command: program,
-    args: ["serve", file],
-    env: { PATH: process.env["PATH"], OTEL_TRACES_EXPORTER: "none" }, // its default sends traces to a collector that nobody runs
-    log: join(folder.path, "log"),
-    ready: async () => (await fetch(`http://${host}/v2/`)).ok,
-  });
+  await writeFile(file, JSON.stringify(configuration(host, join(folder.path, "images"), options.hooks)), { mode: 0o600 });
+  const start = () =>
+    serve({
+      name: "registry",
+      command,
+      args: ["serve", file],
+      env: { PATH: process.env["PATH"], OTEL_TRACES_EXPORTER: "none" }, // the default sends traces to a collector that nobody runs
+      log: join(folder.path, "log"),
+      ready: async () => (await fetch(`http://${host}/v2/`)).ok,
+    });
+  let service = await start();
   return {
     host,
     resolve: async (repository, tag) => {
@@ -63,6 +75,10 @@ export async function startRegistry(options: { hooks: readonly Hook[]; port?: nu
       if (!answer.ok) throw new Error(`registry: HEAD ${repository}:${tag} answered ${answer.status}`);
       return answer.headers.get("docker-content-digest");
     },
+    restart: async () => {
+      await service.stop("SIGTERM");
+      service = await start();
+    },
     stop: async () => {
       await service.stop();
       await folder.remove();
@@ -70,10 +86,10 @@ export async function startRegistry(options: { hooks: readonly Hook[]; port?: nu
   };
 }
 
-const configuration = (host: string, hooks: readonly Hook[]) => ({
+const configuration = (host: string, images: string, hooks: readonly Hook[]) => ({
   version: "0.1",
   log: { level: "warn", accesslog: { disabled: true } },
-  storage: { inmemory: {}, delete: { enabled: true } },
+  storage: { filesystem: { rootdirectory: images }, delete: { enabled: true } },
   http: { addr: host, host: `http://${host}` },
   notifications: {
     endpoints: hooks.map((hook, index) => ({
