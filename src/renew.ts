@@ -70,8 +70,8 @@ async function renewOnce(request: RenewRequest, context: RenewContext): Promise<
 
   await context.pace();
   const patchedAt = context.now();
-  // the next push must not wait for the digest of one that may well be the older
-  const mark = isOlder ? { ...request, digest: null } : request;
+  // what is on its way there is still the later push's, as far as anybody knows
+  const mark = isOlder ? { ...request, digest: rival, index: false } : request;
   const patched = await context.overrides.annotate(override, nudgeAnnotations(mark, nudge, newest, patchedAt));
   if (!patched) return { kind: "skipped", reason: "NOT_OVERRIDDEN" };
   await context.send([confirmRecord({ ...request, rival }, nudge, override, patchedAt, context.tuning)]);
