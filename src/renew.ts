@@ -70,8 +70,9 @@ async function renewOnce(request: RenewRequest, context: RenewContext): Promise<
 
   await context.pace();
   const patchedAt = context.now();
-  // what is on its way there is still the later push's, as far as anybody knows
-  const mark = isOlder ? { ...request, digest: rival, index: false } : request;
+  // what is on its way there is still the later push's, as far as anybody knows, and the next one is compared with that
+  const later = isOlder && { digest: rival, index: false, pushedAt: newest.pushedAt?.toISOString() ?? null };
+  const mark = later ? { ...request, ...later, receivedAt: newest.receivedAt.toISOString() } : request;
   const patched = await context.overrides.annotate(override, nudgeAnnotations(mark, nudge, newest, patchedAt));
   if (!patched) return { kind: "skipped", reason: "NOT_OVERRIDDEN" };
   await context.send([confirmRecord({ ...request, rival }, nudge, override, patchedAt, context.tuning)]);
