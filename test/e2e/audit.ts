@@ -11,6 +11,8 @@ export interface Surroundings {
   overrides(): Promise<SeenOverride[]>;
   /** What `<module>:<tag>` resolves to in the registry. */
   resolve(module: string, tag: string): Promise<string | null>;
+  /** Which digest a nudge's key stands for. The key is a hash, so only the relay can tell. */
+  digests(): Promise<ReadonlyMap<string, string>>;
 }
 /** What lies in a queue that nobody works on any more. */
 export interface Remains {
@@ -28,14 +30,15 @@ export interface Findings {
   /** Others. */
   readonly wrong: { readonly module: string; readonly shows: string | null; readonly registry: string | null }[];
   /**
-   * Modules whose last push is nowhere: the override's newest nudge, the open records and the dead letters all know other digests.
+   * Modules whose last push is nowhere: the override's nudges, the open records and the dead letters all know other digests. Not only its
+   * newest nudge: a queue may give an older push after a newer one, and then both are nudged.
    * An override can show the right digest all the same, since Deckhouse looks at every override when it restarts.
    */
   readonly lost: string[];
 }
 
 /** A module whose override does not follow its tag, as far as registry and cluster tell. */
-export async function behind({ overrides, resolve }: Surroundings): Promise<string | null> {
+export async function behind({ overrides, resolve }: Pick<Surroundings, "overrides" | "resolve">): Promise<string | null> {
   for (const { metadata, spec, status } of await overrides()) {
     if ((status.imageDigest ?? null) !== (await resolve(metadata.name, spec.imageTag))) return metadata.name;
   }
@@ -48,7 +51,7 @@ const EVERY_LETTER = 100_000;
 
 /**
  * Takes every record out of the queue; they stay hidden for ten minutes. Delayed ones come when their time has come, and those that a
- * killed process had in hand after its visibility of two minutes.
+ * worker had in hand when it went after their visibility of two minutes; the embedded queue shows the latter at once.
  */
 export async function remainsOf(queue: Queue): Promise<Remains> {
   const records: QueueRecord[] = [];
@@ -78,8 +81,12 @@ const requestsIn = (bodies: readonly { body: string }[]): RenewRequest[] =>
     return read.kind === "request" ? [read.request] : [];
   });
 
-export async function audit({ overrides, resolve }: Surroundings, { open, buried }: Pick<Remains, "open" | "buried">): Promise<Findings> {
+export async function audit(
+  { overrides, resolve, digests }: Surroundings,
+  { open, buried }: Pick<Remains, "open" | "buried">,
+): Promise<Findings> {
   const findings: Findings = { right: [], named: [], wrong: [], lost: [] };
+  const digestOf = await digests();
   for (const { metadata, spec, status } of await overrides()) {
     const module = metadata.name;
     const shows = status.imageDigest ?? null;
@@ -88,10 +95,17 @@ export async function audit({ overrides, resolve }: Surroundings, { open, buried
     if (shows === registry) findings.right.push(module);
     else if (naming.length > 0) findings.named.push(module);
     else findings.wrong.push({ module, shows, registry });
-    const known = [metadata.annotations["mpo-relay/digest"], ...naming.map(({ digest }) => digest)];
+    const nudged = nudgesOn(metadata.annotations).map((key) => digestOf.get(key));
+    const known = [...nudged, ...naming.map(({ digest }) => digest)];
     if (registry !== null && !known.includes(registry)) findings.lost.push(module);
   }
   return findings;
+}
+
+/** The keys of an override's newest nudge and of those before it, as src/nudge.ts writes them. */
+function nudgesOn(annotations: Readonly<Record<string, string>>): string[] {
+  const { "mpo-relay/key": newest = "", "mpo-relay/recent": recent = "" } = annotations;
+  return [newest.replace(/\.\d+$/, ""), ...recent.split(" ")].filter((key) => key !== "");
 }
 
 /** One line for the run's log. */

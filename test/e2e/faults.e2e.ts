@@ -9,7 +9,7 @@ import { audit, behind, describe, remainsOf } from "./audit.ts";
 import { createLoad, PUSHES } from "./load.ts";
 import { say } from "./parts/cache.ts";
 import { startElasticMq } from "./parts/elasticmq.ts";
-import { type Line, type RelayProcess, serveRelay, workRelay } from "./relay.ts";
+import { digestsIn, type Line, type RelayProcess, serveRelay, workRelay } from "./relay.ts";
 import { eventually } from "./wait.ts";
 import { startWorld, type World } from "./world.ts";
 
@@ -27,7 +27,7 @@ async function expectNothingLost(world: World, relay: RelayProcess, openQueue: (
   const queue = await openQueue();
   onTestFinished(() => queue.close());
   const remains = await remainsOf(queue);
-  const findings = await audit(surroundingsOf(world), remains);
+  const findings = await audit(surroundingsOf(world, relay), remains);
   say(describe(findings, remains));
   for (const [reason, count] of counted(remains.reasons.map((text) => text.slice(0, text.indexOf(":"))))) say(`  ${count} × ${reason}`);
   expect(findings).toEqual({ right: expect.arrayContaining([...modules, LAST]), named: [], wrong: [], lost: [] });
@@ -36,14 +36,14 @@ async function expectNothingLost(world: World, relay: RelayProcess, openQueue: (
   // An audit that finds nothing proves something only if it would have found it.
   const shows = `sha256:${"0".repeat(64)}`;
   await world.cluster.spoil(LAST, shows);
-  const { wrong } = await audit(surroundingsOf(world), { open: [], buried: [] });
+  const { wrong } = await audit(surroundingsOf(world, relay), { open: [], buried: [] });
   expect(wrong).toEqual([{ module: LAST, shows, registry: await world.resolve(LAST) }]);
 }
 
 /** The relay's own word that a push took effect, once Deckhouse has nothing else to do. */
 async function expectPickedUp(world: World, relay: RelayProcess, module: string): Promise<void> {
   await eventually("every override follows its tag", async () => {
-    const late = await behind(surroundingsOf(world));
+    const late = await behind(surroundingsOf(world, relay));
     if (late === null) return true;
     throw new Error(`${late} does not`);
   });
@@ -55,7 +55,11 @@ async function expectPickedUp(world: World, relay: RelayProcess, module: string)
   });
 }
 
-const surroundingsOf = ({ cluster, resolve }: World) => ({ overrides: () => cluster.overrides(), resolve });
+const surroundingsOf = ({ cluster, resolve }: World, relay: RelayProcess) => ({
+  overrides: () => cluster.overrides(),
+  resolve,
+  digests: async () => digestsIn(await relay.lines()),
+});
 
 function counted(texts: readonly string[]): Map<string, number> {
   const counts = new Map<string, number>();

@@ -11,6 +11,12 @@ const CLI = join(import.meta.dirname, "../../dist/cli.js");
 const line = z.looseObject({ event: z.string().optional(), outcome: z.string().optional(), alarm: z.string().optional() });
 export type Line = z.infer<typeof line>;
 
+/** Which digest each push's key stands for, by the lines about its delivery and its renewal. */
+export function digestsIn(lines: readonly Line[]): Map<string, string> {
+  const named = lines.filter((each) => each.outcome === "QUEUED" || each["kind"] === "renew");
+  return new Map(named.map((each) => [String(each["key"]), String(each["digest"])]));
+}
+
 export interface RelayProcess extends Pick<Service, "stop" | "alive" | "pid"> {
   /** Every line logged so far, those of earlier processes with the same log file included. */
   lines(): Promise<Line[]>;
