@@ -12,7 +12,7 @@ export interface Surroundings {
   /** What `<module>:<tag>` resolves to in the registry. */
   resolve(module: string, tag: string): Promise<string | null>;
   /** Which digest a nudge's key stands for. The key is a hash, so only the relay can tell. */
-  digests(): Promise<ReadonlyMap<string, string>>;
+  digests?(): Promise<ReadonlyMap<string, string>>;
 }
 /** What lies in a queue that nobody works on any more. */
 export interface Remains {
@@ -86,7 +86,7 @@ export async function audit(
   { open, buried }: Pick<Remains, "open" | "buried">,
 ): Promise<Findings> {
   const findings: Findings = { right: [], named: [], wrong: [], lost: [] };
-  const digestOf = await digests();
+  const digestOf = await digests?.();
   for (const { metadata, spec, status } of await overrides()) {
     const module = metadata.name;
     const shows = status.imageDigest ?? null;
@@ -95,8 +95,8 @@ export async function audit(
     if (shows === registry) findings.right.push(module);
     else if (naming.length > 0) findings.named.push(module);
     else findings.wrong.push({ module, shows, registry });
-    const nudged = nudgesOn(metadata.annotations).map((key) => digestOf.get(key));
-    const known = [...nudged, ...naming.map(({ digest }) => digest)];
+    const nudged = nudgesOn(metadata.annotations).map((key) => digestOf?.get(key));
+    const known = [metadata.annotations["mpo-relay/digest"], ...nudged, ...naming.map(({ digest }) => digest)];
     if (registry !== null && !known.includes(registry)) findings.lost.push(module);
   }
   return findings;
