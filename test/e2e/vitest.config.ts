@@ -7,6 +7,7 @@ export default defineConfig({
     globalSetup: ["setup.ts"],
     // One scenario after the other: each measures and kills processes on the same two cores.
     fileParallelism: false,
+    maxConcurrency: 2,
     testTimeout: 300_000,
     hookTimeout: 120_000,
     env: {
