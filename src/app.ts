@@ -3,11 +3,14 @@ import { type Context, Hono } from "hono";
 import { type Bodies, createBodies } from "./bodies.ts";
 import type { RelayConfig } from "./config.ts";
 import { httpStatus, RelayError } from "./outcome.ts";
+import type { PushAnswer, PushQuestion } from "./pushes.ts";
 import type { Delivery, Received } from "./receive.ts";
 
 export interface AppContext {
   readonly config: Pick<RelayConfig, "limits" | "webhooks">;
   readonly receive: (delivery: Delivery) => Promise<Received>;
+  /** What became of a push; left out where no journal is written. */
+  readonly tellPush?: (question: PushQuestion) => Promise<PushAnswer>;
   /** Resolves when configuration and queues could take a push now. Never asks an API server. */
   readonly ready: () => Promise<void>;
   /** True where this caller has failed to authenticate too often of late; only Node processes know addresses. */
@@ -46,6 +49,8 @@ export function createApp(context: AppContext): Hono {
   app.post("/hooks/:webhook", hook);
   app.post("/hooks/:webhook/:secret", hook);
   app.on("OPTIONS", ["/hooks/:webhook", "/hooks/:webhook/:secret"], hook); // asked before a first delivery; mostly answered 405
+  app.get("/pushes/:key", async (c) => responseOf(await tell(c, context)));
+  app.get("/pushes/:key/:secret", async (c) => responseOf(await tell(c, context)));
   app.all("/hooks/*", (c) => c.body(null, 405, { allow: "POST" }));
   app.notFound((c) => c.body(null, 404));
   app.onError((_error, c) => c.body(null, 503, { "retry-after": RETRY_AFTER_SECONDS })); // Hono would print the error, and the path with it
@@ -57,18 +62,43 @@ async function handle(c: Context, context: AppContext, bodies: Bodies): Promise<
   const { limits, webhooks } = context.config;
   const own = Object.hasOwn(webhooks, webhook) ? webhooks[webhook]?.maxBody : null;
   const method = c.req.method === "OPTIONS" ? "OPTIONS" : "POST";
-  const headers: Record<string, string> = {};
-  c.req.raw.headers.forEach((value, name) => (headers[name] = value));
   try {
+    const headers = headersOf(c);
     const answer = await bodies.read(context.bodyOf?.(c) ?? c.req.raw.body, own ?? limits.body, async (body) =>
       answerOf(await context.receive({ webhook, method, pathSecret: c.req.param("secret") ?? null, headers, body })),
     );
-    if (answer.status === 401 && context.tooMany?.(c)) throw new RelayError("TOO_MANY", "too many refused calls");
-    return answer;
+    const key = answer.decision === "queued" && context.tellPush ? answer.body?.["key"] : null;
+    return typeof key === "string" ? { ...answer, headers: { location: `/pushes/${key}` } } : limited(answer, c, context);
   } catch (error) {
-    if (!(error instanceof RelayError)) throw error;
-    return answerOf({ outcome: { kind: "failed", error }, understood: null });
+    return refusalOf(error);
   }
+}
+
+/** `GET /pushes/<key>`, with the credential of the webhook that the push came by. */
+async function tell(c: Context, context: AppContext): Promise<Parameters<typeof responseOf>[0]> {
+  try {
+    if (!context.tellPush) throw new RelayError("UNKNOWN_PUSH", "no journal is written");
+    const question = { key: c.req.param("key") ?? "", pathSecret: c.req.param("secret") ?? null, headers: headersOf(c) };
+    return { status: 200, headers: { "cache-control": "no-store" }, body: await context.tellPush(question) };
+  } catch (error) {
+    return limited(refusalOf(error), c, context);
+  }
+}
+
+function headersOf(c: Context): Record<string, string> {
+  const headers: Record<string, string> = {};
+  c.req.raw.headers.forEach((value, name) => (headers[name] = value));
+  return headers;
+}
+
+function refusalOf(error: unknown): Answer {
+  if (!(error instanceof RelayError)) throw error;
+  return answerOf({ outcome: { kind: "failed", error }, understood: null });
+}
+
+function limited(answer: Answer, c: Context, context: AppContext): Answer {
+  if (answer.status !== 401 || !context.tooMany?.(c)) return answer;
+  return refusalOf(new RelayError("TOO_MANY", "too many refused calls"));
 }
 
 /** The answer to a delivery; `explain` shows the same. */
@@ -96,7 +126,7 @@ const FAILURE_HEADERS: Readonly<Record<number, Readonly<Record<string, string>>>
   503: { "retry-after": RETRY_AFTER_SECONDS },
 };
 
-function responseOf({ status, headers, body }: Answer): Response {
+function responseOf({ status, headers, body }: Pick<Answer, "status" | "headers"> & { readonly body: object | null }): Response {
   const json = body === null ? null : JSON.stringify(body);
   return new Response(json, { status, headers: json === null ? headers : { ...headers, "content-type": "application/json" } });
 }

@@ -19,6 +19,9 @@ export type QueueForm =
 /** A form that can be opened: {@link resolveQueue} makes it in the process that needs the queue, and in no other. */
 export type OpenableQueue = Exclude<QueueForm, { kind: "env" }>;
 
+/** Where it is written down what became of each push. */
+export type JournalForm = { kind: "embedded"; folder: string };
+
 /** A secret by reference: read at run time, cached, read again on rotation. Never the secret itself. */
 export type SecretRef = { kind: "env"; name: string } | { kind: "file"; path: string };
 
@@ -87,6 +90,8 @@ export interface RelayConfig {
   readonly sources: readonly SourceConfig[];
   readonly clusters: Readonly<Record<string, ClusterConfig>>;
   readonly unparsed: QueueForm | null;
+  /** null: nowhere. */
+  readonly journal: JournalForm | null;
   readonly listen: { readonly host: string; readonly port: number };
   readonly limits: { readonly body: number; readonly unparsed: number };
   readonly tuning: Tuning;
@@ -139,6 +144,7 @@ function complete(file: z.output<ReturnType<typeof relaySchema>>): RelayConfig {
     ...file,
     sources: file.sources.map((source) => ({ ...source, clusters: source.clusters ?? names })),
     unparsed: file.unparsed ?? embedded?.queue ?? null,
+    journal: file.journal === "off" ? null : (file.journal ?? (embedded?.queue.kind === "embedded" ? embedded.queue : null)),
   };
 }
 

@@ -5,16 +5,19 @@
 import type { Circuit } from "./circuit.ts";
 import { confirm } from "./confirm.ts";
 import { decode, type RenewRequest, toAscii } from "./event.ts";
+import { entryOf, type NewEntry, type Note } from "./journal/journal.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, type ErrorCode, type Outcome, toRelayError, TREATMENT } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 import { renew, type RenewContext } from "./renew.ts";
-import { hopOf, type Settlement, settlementOf } from "./settle.ts";
+import { entryAbout, hopOf, type Settlement, settlementOf } from "./settle.ts";
 
 export interface ConsumeContext extends RenewContext {
   readonly cluster: string;
   readonly queue: Pick<Queue, "acknowledge" | "defer" | "bury">;
   readonly observer: Observer;
+  /** Left out: no journal is written. */
+  readonly note?: Note;
   readonly circuit: Circuit;
   readonly random?: () => number;
 }
@@ -29,10 +32,13 @@ interface Work {
   readonly record: QueueRecord;
   readonly request: RenewRequest;
 }
+/** `entry`: what the journal is told of it. */
 interface Settled {
   readonly record: QueueRecord;
   readonly settlement: Settlement;
+  readonly entry: NewEntry | null;
 }
+type SortedOut = Omit<Settled, "record">;
 
 /** Below what any template sets as the queue's maximum receive count, so that a record ends with our reason and not without one. */
 const MAX_RECEIVES = 8;
@@ -47,12 +53,10 @@ export async function consume(
 ): Promise<Unsettled> {
   const failed: QueueRecord[] = [];
   const untouched: QueueRecord[] = [];
-  const settle = (record: QueueRecord, settlement: Settlement) => settleAll([{ record, settlement }], context, failed);
-
   const work: Work[] = [];
   for (const record of records) {
     const sorted = sortOut(record, context);
-    if ("settlement" in sorted) await settle(record, sorted.settlement);
+    if ("settlement" in sorted) await settleAll([{ record, ...sorted }], context, failed);
     else work.push(sorted);
   }
   if (context.circuit.error !== null) await context.circuit.probe();
@@ -66,12 +70,12 @@ export async function consume(
 }
 
 /** What needs no look at the cluster is settled at once; the rest is work. */
-function sortOut(record: QueueRecord, context: ConsumeContext): Work | { settlement: Settlement } {
+function sortOut(record: QueueRecord, context: ConsumeContext): Work | SortedOut {
   const read = decode(record.body);
   const now = context.now();
   if (read.kind === "newer") {
     alarm(context, "WORKER_TOO_OLD", { why: read.why });
-    return { settlement: { kind: "defer", next: { body: toAscii(record.body), delaySeconds: TOO_NEW_SECONDS } } };
+    return { settlement: { kind: "defer", next: { body: toAscii(record.body), delaySeconds: TOO_NEW_SECONDS } }, entry: null };
   }
   if (read.kind === "malformed") return bury(record, "MALFORMED", read.why, context);
   const { request } = read;
@@ -80,16 +84,10 @@ function sortOut(record: QueueRecord, context: ConsumeContext): Work | { settlem
     return bury(record, "LAST_RECEIVE", `received ${record.receiveCount} times, never settled`, context, request);
   }
   const hop = hopOf(request, now);
-  return hop ? { settlement: hop } : { record, request };
+  return hop ? { settlement: hop, entry: null } : { record, request };
 }
 
-function bury(
-  record: QueueRecord,
-  code: ErrorCode,
-  text: string,
-  context: ConsumeContext,
-  request?: RenewRequest,
-): { settlement: Settlement } {
+function bury(record: QueueRecord, code: ErrorCode, text: string, context: ConsumeContext, request?: RenewRequest): SortedOut {
   const lastAt = context.now().toISOString();
   alarm(context, code, { why: text, ...(request && { key: request.key, module: request.module }) });
   context.observer.outcome({
@@ -105,6 +103,7 @@ function bury(
       kind: "bury",
       letter: { body: record.body, code, text, attempts, firstAt: request?.receivedAt ?? record.sentAt, lastAt },
     },
+    entry: request ? entryOf({ ...request, cluster: context.cluster }, code, lastAt, { why: text, buried: true }) : null,
   };
 }
 
@@ -142,7 +141,9 @@ async function runGroup(
   const settled: Settled[] = [];
   const end = (each: Work, outcome: Outcome) => {
     report(each, outcome, context);
-    settled.push({ record: each.record, settlement: settlementOf(outcome, each.request, context.now(), context.random) });
+    const now = context.now();
+    const settlement = settlementOf(outcome, each.request, now, context.random);
+    settled.push({ record: each.record, settlement, entry: entryAbout(each.request, outcome, settlement, now) });
   };
   let rest = group;
   for (let head = rest[0]; head && timeLeft(); head = rest[0]) {
@@ -176,9 +177,10 @@ async function attempt(request: RenewRequest, context: ConsumeContext): Promise<
 
 async function settleAll(
   settlements: readonly Settled[],
-  { queue, observer, cluster }: ConsumeContext,
+  { queue, observer, cluster, note }: ConsumeContext,
   failed: QueueRecord[],
 ): Promise<void> {
+  await note?.(settlements.flatMap(({ entry }) => (entry === null ? [] : [entry]))); // before the record is gone: a crash in between doubles, and hides nothing
   const acknowledged = settlements.filter(({ settlement }) => settlement.kind === "acknowledge").map(({ record }) => record);
   const moves = settlements.flatMap(({ record, settlement }) => (settlement.kind === "defer" ? [{ record, next: settlement.next }] : []));
   const settle = async (records: readonly QueueRecord[], how: () => Promise<void>) => {

@@ -3,6 +3,7 @@ import { createCircuit } from "./circuit.ts";
 import type { Overrides } from "./cluster/overrides.ts";
 import type { RelayConfig } from "./config.ts";
 import type { ConsumeContext } from "./consume.ts";
+import type { Note } from "./journal/journal.ts";
 import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
 import { createPace } from "./pace.ts";
@@ -24,14 +25,16 @@ export interface Consumer {
   readonly queue: Pick<Queue, "send" | "acknowledge" | "defer" | "bury">;
   readonly overrides: Overrides;
   readonly observer: Observer;
+  readonly note?: Note;
 }
 
-export function consumeContext(config: RelayConfig, { cluster, queue, overrides, observer }: Consumer): ConsumeContext {
+export function consumeContext(config: RelayConfig, { cluster, queue, overrides, observer, note }: Consumer): ConsumeContext {
   return {
     cluster,
     queue,
     overrides,
     observer,
+    ...(note && { note }),
     send: (records) => queue.send(records),
     now: () => new Date(),
     tuning: config.tuning,

@@ -38,6 +38,7 @@ export type DoneCode =
 export type ErrorCode =
   // edge
   | "UNKNOWN_WEBHOOK"
+  | "UNKNOWN_PUSH"
   | "METHOD"
   | "AUTH_FAILED"
   | "KEYS_UNAVAILABLE" // a token cannot be verified: its issuer's keys cannot be had
@@ -45,6 +46,7 @@ export type ErrorCode =
   | "TOO_LARGE"
   | "NO_MEMORY" // all bodies in hand together are too many
   | "QUEUE_UNAVAILABLE"
+  | "JOURNAL_UNAVAILABLE" // holds up nothing: the push goes on, its story has a gap
   | "INTERNAL"
   // consumer
   | "CLUSTER_UNREACHABLE" // refused, reset, timeout, TLS
@@ -100,6 +102,7 @@ export function httpStatus(outcome: Outcome): number {
 }
 const HTTP: Partial<Record<ErrorCode, number>> = {
   UNKNOWN_WEBHOOK: 404,
+  UNKNOWN_PUSH: 404,
   METHOD: 405,
   AUTH_FAILED: 401,
   TOO_MANY: 429,
@@ -121,6 +124,7 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
   CONFLICT: "defer",
   WORKER_TOO_OLD: "defer",
   QUEUE_UNAVAILABLE: "defer",
+  JOURNAL_UNAVAILABLE: "defer",
   INTERNAL: "defer",
   FORBIDDEN: "forbidden",
   FORBIDDEN_BY_POLICY: "bury",
@@ -131,6 +135,7 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
   LAST_RECEIVE: "bury",
   // these do not reach a consumer
   UNKNOWN_WEBHOOK: "bury",
+  UNKNOWN_PUSH: "bury",
   METHOD: "bury",
   AUTH_FAILED: "bury",
   KEYS_UNAVAILABLE: "bury",
@@ -159,4 +164,6 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode, string>>> = {
   LAST_RECEIVE: "received again and again without being settled: something crashes on it; see `mpo-relay dlq show`",
   INTERNAL: "an error that we did not foresee; see its text",
   QUEUE_UNAVAILABLE: "the queue does not take or give records; senders are told to try again",
+  JOURNAL_UNAVAILABLE:
+    "what becomes of pushes is not written down, so `mpo-relay history` has a gap; pushes themselves go on. Look at the journal's place: disk, permissions, table",
 };

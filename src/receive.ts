@@ -6,6 +6,7 @@ import { admit, type AdmitContext, type Delivery, providerOf } from "./admit.ts"
 import { type Body, decodeBody } from "./body.ts";
 import type { RelayConfig, WebhookConfig } from "./config.ts";
 import { encode, imageOf, keyOf, type PushEvent, type RenewRequest } from "./event.ts";
+import { entryOf, type Note } from "./journal/journal.ts";
 import { matchPush } from "./match.ts";
 import { type ErrorCode, type Outcome, RelayError, type SkipReason, toRelayError } from "./outcome.ts";
 import { type Handshake, pushesOf, type Reading } from "./providers/provider.ts";
@@ -38,6 +39,8 @@ export interface ReceiveContext extends AdmitContext {
   readonly config: RelayConfig;
   readonly store: Store;
   readonly storeUnparsed: (letter: NewDeadLetter) => Promise<void>;
+  /** Left out: no journal is written. */
+  readonly note?: Note;
   readonly now: () => Date;
 }
 
@@ -59,6 +62,7 @@ async function attempt(delivery: Delivery, context: ReceiveContext, now: Date): 
     const webhook = await admit(delivery, context, now);
     const understood = understand(delivery, webhook, context.config, now);
     await storeAll(delivery, webhook, understood, context, now);
+    await context.note?.(understood.requests.map((request) => entryOf(request, "QUEUED", now.toISOString())));
     return { outcome: outcomeOf(understood), understood };
   } catch (error) {
     return { outcome: { kind: "failed", error: toRelayError(error) }, understood: null };

@@ -8,8 +8,10 @@ import type { RelayConfig } from "./config.ts";
 import type { ConsumeContext } from "./consume.ts";
 import { consumeContext, openCluster } from "./consumer.ts";
 import { createLimiter } from "./limiter.ts";
+import { type Journals, openJournals } from "./journals.ts";
 import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
+import { type PushQuestion, tellPush } from "./pushes.ts";
 import type { Queue } from "./queue/queue.ts";
 import { openQueues, type Queues } from "./queues.ts";
 import { receive } from "./receive.ts";
@@ -52,28 +54,36 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
     as: "owner",
     observer,
   });
+  const journals = await openJournals(config, observer);
   const stopping: (() => Promise<void>)[] = [];
+  const stopAll = async () => {
+    await Promise.all(stopping.map((stop) => stop()));
+    await journals.close();
+    await queues.close();
+  };
   try {
-    for (const cluster of consumed) stopping.push(await startConsumer(config, cluster, queues.of(cluster), observer));
-    const edge = isEdge ? await startEdge(config, queues, observer) : null;
+    for (const cluster of consumed) stopping.push(await startConsumer(config, cluster, queues.of(cluster), { observer, ...journals }));
+    const edge = isEdge ? await startEdge(config, queues, { observer, ...journals }) : null;
     if (edge) stopping.push(edge.stop);
     const port = edge?.port ?? null;
     observer.outcome({ event: "process", outcome: "STARTED", roles: roles.join(" "), port, clusters: consumed.join(" ") });
-    return { url: edge?.url ?? null, port, stop: () => stopAll(stopping, queues) };
+    return { url: edge?.url ?? null, port, stop: stopAll };
   } catch (error) {
-    await stopAll(stopping, queues);
+    await stopAll();
     throw error;
   }
 }
 
-async function stopAll(stopping: readonly (() => Promise<void>)[], queues: Queues): Promise<void> {
-  await Promise.all(stopping.map((stop) => stop()));
-  await queues.close();
-}
+type Telling = Pick<Journals, "journal" | "note"> & { readonly observer: Observer };
 
-async function startConsumer(config: RelayConfig, cluster: string, queue: Queue, observer: Observer): Promise<() => Promise<void>> {
+async function startConsumer(
+  config: RelayConfig,
+  cluster: string,
+  queue: Queue,
+  { observer, note }: Telling,
+): Promise<() => Promise<void>> {
   const overrides = openCluster(config, cluster);
-  const context = consumeContext(config, { cluster, queue, overrides, observer });
+  const context = consumeContext(config, { cluster, queue, overrides, observer, note });
   await lookOnce(context);
   const controller = new AbortController();
   const running = work({ ...context, queue }, controller.signal);
@@ -93,14 +103,16 @@ async function lookOnce({ overrides, circuit }: ConsumeContext): Promise<void> {
   }
 }
 
-async function startEdge(config: RelayConfig, queues: Queues, observer: Observer) {
+async function startEdge(config: RelayConfig, queues: Queues, { observer, journal, note }: Telling) {
   const readSecret = createSecretReader();
-  const context = { config, readSecret, observer, store: queues.store, storeUnparsed: queues.storeUnparsed, now: () => new Date() };
+  const { store, storeUnparsed } = queues;
+  const context = { config, readSecret, observer, store, storeUnparsed, note, now: () => new Date() };
   await readSecrets(config, readSecret, observer);
   const isTooMany = createLimiter(REFUSED_CALLS_PER_MINUTE);
   const app = createApp({
     config,
     receive: (delivery) => receive(delivery, context),
+    ...(journal && { tellPush: (question: PushQuestion) => tellPush(question, { ...context, journal }) }),
     ready: queues.ready,
     tooMany: (c) => isTooMany(getConnInfo(c).remote.address ?? ""),
     bodyOf,

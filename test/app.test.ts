@@ -6,6 +6,8 @@ import { decode } from "../src/event.ts";
 import { createLimiter } from "../src/limiter.ts";
 import { logTo, toAll } from "../src/observe.ts";
 import { RelayError } from "../src/outcome.ts";
+import type { NewEntry, Wanted } from "../src/journal/journal.ts";
+import { tellPush } from "../src/pushes.ts";
 import type { NewDeadLetter, NewRecord } from "../src/queue/queue.ts";
 import { receive } from "../src/receive.ts";
 import { storedDelivery } from "../src/unparsed.ts";
@@ -31,6 +33,10 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date 
     },
     sources: [{ ...source, clusters: ["dev", "stage"] }],
   });
+  const notes: NewEntry[] = [];
+  const journal = {
+    read: async ({ key }: Wanted) => notes.filter((each) => each.key === key).map((each) => ({ ...each, last: each.at, times: 1 })),
+  };
   const context = {
     config,
     readSecret: async (ref: { kind: string; name?: string }) => SECRETS[ref.name ?? ""] ?? "",
@@ -42,6 +48,9 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date 
       if (options.down || options.noUnparsed) throw new RelayError("QUEUE_UNAVAILABLE", "disk full");
       letters.push(letter);
     },
+    async note(entries: readonly NewEntry[]) {
+      notes.push(...entries);
+    },
     observer: toAll(observed.observer, logTo({ write: (line) => void text.push(line) })),
     now: options.now ?? (() => start),
   };
@@ -49,6 +58,7 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date 
   const app = createApp({
     config,
     receive: (delivery) => receive(delivery, context),
+    tellPush: (question) => tellPush(question, { ...context, journal }),
     async ready() {
       if (options.down) throw new RelayError("QUEUE_UNAVAILABLE", "connection refused");
     },
@@ -59,7 +69,7 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date 
     const answer = await response.text();
     return { status: response.status, headers: response.headers, text: answer, json: answer === "" ? null : JSON.parse(answer) };
   };
-  return { app, post, stored, letters, text, ...observed };
+  return { app, post, notes, stored, letters, text, ...observed };
 }
 
 const event = (part: Record<string, unknown> = {}, target: Record<string, unknown> = {}) => ({
@@ -80,6 +90,33 @@ const event = (part: Record<string, unknown> = {}, target: Record<string, unknow
 });
 
 describe("a push", () => {
+  it("is written down only once it is stored, and its story is at the place that the answer names", async () => {
+    const e = edge();
+    const answer = await e.post({ events: [event()] });
+    expect(answer.headers.get("location")).toBe(`/pushes/${answer.json.key}`);
+    expect(e.notes.map(({ stage, cluster }) => `${stage} ${cluster}`)).toEqual(["QUEUED dev", "QUEUED stage"]);
+    const down = edge({ down: true });
+    await down.post({ events: [event()] });
+    expect(down.notes).toEqual([]);
+
+    const ask = (path: string, headers: Record<string, string> = AUTH) => e.app.request(path, { headers });
+    const told = await ask(`/pushes/${answer.json.key}`);
+    expect({ status: told.status, cache: told.headers.get("cache-control") }).toEqual({ status: 200, cache: "no-store" });
+    expect(await told.json()).toMatchObject({ key: answer.json.key, applied: null, clusters: [{ cluster: "dev", outcome: "QUEUED" }, {}] });
+    for (const [path, headers, status] of [
+      [`/pushes/${answer.json.key}`, {}, 401],
+      ["/pushes/0000000000000000", AUTH, 404],
+      ["/pushes/", AUTH, 404],
+    ] as const) {
+      const refused = await ask(path, headers);
+      expect({ status: refused.status, body: await refused.text() }).toEqual({ status, body: "" });
+    }
+    expect((await ask(`/pushes/${answer.json.key}`, {})).status).toBe(401);
+    expect((await ask(`/pushes/${answer.json.key}`, {})).status).toBe(401);
+    expect((await ask(`/pushes/${answer.json.key}`, {})).status).toBe(429);
+    expect((await ask(`/pushes/${answer.json.key}`)).status).toBe(200);
+  });
+
   it("is stored for every cluster that wants it, then answered 202 with its key", async () => {
     const e = edge();
     const answer = await e.post({ events: [event()] });

@@ -1,19 +1,25 @@
 /** `send` and `announce` against a relay that runs, for every provider; and what each sample says, read back. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Command } from "commander";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import * as z from "zod";
 import { announceCommand } from "../src/cli/announce.ts";
+import { historyCommand } from "../src/cli/history.ts";
+import { sendCommand } from "../src/cli/send.ts";
 import { setups } from "../src/cli/setup/index.ts";
 import type { SamplePush } from "../src/cli/setup/setup.ts";
-import { Failure } from "../src/cli/terminal.ts";
+import { Failure, type Terminal } from "../src/cli/terminal.ts";
 import { loadConfig } from "../src/config.ts";
+import type { Stage } from "../src/journal/journal.ts";
+import { openSqliteJournal } from "../src/journal/sqlite.ts";
+import type { Detail } from "../src/outcome.ts";
 import { providerNames, providers } from "../src/providers/index.ts";
 import { pushesOf } from "../src/providers/provider.ts";
 import { type Relay, startRelay } from "../src/relay.ts";
@@ -114,7 +120,11 @@ function configuration() {
 const digest = digestOf("a");
 const send = async (name: string, ...args: readonly string[]) => {
   const now = new Date();
-  return mpoRelay(["send", name, "--config", config, "--url", relay.url ?? "", ...args], { OTHER: "another secret", ...env }, now);
+  return mpoRelay(
+    ["send", name, "--config", config, "--url", relay.url ?? "", "--timeout", "0s", ...args],
+    { OTHER: "another secret", ...env },
+    now,
+  );
 };
 const answerSchema = z.object({ image: z.string(), status: z.number(), decision: z.string().nullable(), key: z.string().nullable() });
 const asJson = (text: string) => answerSchema.loose().parse(JSON.parse(text));
@@ -178,7 +188,7 @@ describe("send", () => {
     expect(out).toMatch(
       /^POST http:\S+\/hooks\/harbor, as Harbor tells it\n {2}push {2}harbor\.example\.com:8443\/deckhouse\/modules\/mpo-relay-test:mpo-relay-test sha256:[0-9a-f]{64}\n202 queued, key [0-9a-f]{32}\n/,
     );
-    expect(out).toContain("NOT_OVERRIDDEN");
+    expect(out).toContain("next: mpo-relay history --key ");
   });
 
   it("makes up no digest for a tag that somebody may follow", async () => {
@@ -271,6 +281,154 @@ describe("send", () => {
     "https://u:p@relay.example.com",
   ])("does not take the URL %s", async (url) => {
     expect((await mpoRelay(["send", "harbor", "--config", config, "--url", url])).exitCode).toBe(2);
+  });
+});
+
+/** What a consumer would write into the relay's journal, one step at each pause. */
+function consumer(...steps: readonly (readonly [Stage, Detail?])[]) {
+  const journal = openSqliteJournal(join(folder, "data"), { create: false });
+  const left = [...steps];
+  const pause = async () => {
+    const [step] = left.splice(0, 1);
+    const [newest] = await journal.read({ limit: 1 });
+    if (!step || !newest) return;
+    const [stage, detail = {}] = step;
+    const { last: _last, times: _times, ...entry } = newest;
+    await journal.append([{ ...entry, stage, detail, at: new Date().toISOString() }]);
+  };
+  return { pause, close: () => journal.close(), left };
+}
+
+/** Runs a command on a clock that stands still: only `pause` lets it go on. */
+async function command(create: (terminal: Terminal) => Command, args: readonly string[]) {
+  const [out, err]: [string[], string[]] = [[], []];
+  const terminal = { out: (text: string) => void out.push(text), err: (text: string) => void err.push(text), env, now: () => new Date() };
+  const error: unknown = await create(terminal)
+    .parseAsync(args, { from: "user" })
+    .then(
+      () => null,
+      (thrown: unknown) => thrown,
+    );
+  return { out: out.join("\n"), err: err.join("\n"), error: error instanceof Failure ? error.message : error };
+}
+
+describe("a push is followed to its end", () => {
+  const image = "generic.example.com:8443/deckhouse/modules/echo";
+  const announced = (webhook: string, ...args: string[]) => [
+    "--url",
+    `${relay.url}/hooks/${webhook}`,
+    "--image",
+    image,
+    "--tag",
+    "main",
+    "--wait",
+    ...args,
+  ];
+  const signed = () => announced("generic", "--secret-file", join(folder, "secret"));
+
+  it("by announce, green when Deckhouse runs it, with a signature, a token and a job's token", async () => {
+    for (const proof of [
+      signed(),
+      announced("generic-token", "--token-file", join(folder, "secret")),
+      announced("generic-oidc", "--id-token-env", "JOB"),
+    ]) {
+      const { pause, close } = consumer(["NUDGED"], ["PICKED_UP"]);
+      const { out, err, error } = await command((terminal) => announceCommand(terminal, pause), proof);
+      await close();
+      expect(error).toBeNull();
+      expect(err.split("\n").map((line) => line.split(",")[0])).toEqual(["dev: QUEUED", "dev: NUDGED", "dev: PICKED_UP"]);
+      expect(out).toContain("done in every cluster");
+    }
+  });
+
+  it.each([
+    ["Deckhouse's reason", [["NUDGED"], ["REFUSED", { message: "The module disabled" }]], "dev: REFUSED: The module disabled"],
+    ["what a dead letter says", [["FORBIDDEN", { why: "no right", buried: true }]], "dev: FORBIDDEN: no right"],
+    ["that a later push took over", [["SUPERSEDED"]], "dev: SUPERSEDED, a later push took over"],
+    ["where it stands when the time is over", [["NUDGED"]], "(the time is over, it goes on)"],
+  ] as const)("by announce, red with %s", async (_what, steps, text) => {
+    const { pause, close } = consumer(...steps);
+    const { out, error } = await command((terminal) => announceCommand(terminal, pause), [...signed(), "--json", "--timeout", "5s"]);
+    await close();
+    expect(error).toContain(text);
+    expect(JSON.parse(out)).toMatchObject({ decision: "queued", clusters: [{ cluster: "dev" }] });
+  });
+
+  it("by announce: a relay that does not know it, or no longer lets us ask, is told", async () => {
+    const answers = (status: number) => {
+      const server = createServer((request, response) => {
+        const isPush = request.method === "POST";
+        response.writeHead(isPush ? 202 : status).end(isPush ? JSON.stringify({ decision: "queued", key: "k" }) : "");
+      });
+      return new Promise<{ url: string; close(): void }>((done) =>
+        server.listen(0, "127.0.0.1", () => {
+          const address = server.address();
+          done({ url: `http://127.0.0.1:${typeof address === "object" ? address?.port : 0}/hooks/ci`, close: () => server.close() });
+        }),
+      );
+    };
+    for (const [status, text] of [
+      [404, "cannot say what became of the push k"],
+      [401, "does not let us ask"],
+      [503, "nobody said in time"],
+    ] as const) {
+      const { url, close } = await answers(status);
+      const args = ["--url", url, "--image", image, "--tag", "main", "--wait", "--secret-file", join(folder, "secret"), "--timeout", "9s"];
+      const { error } = await command((terminal) => announceCommand(terminal, async () => {}), args);
+      close();
+      expect(error).toContain(text);
+    }
+  });
+
+  it("by send, which tells where it ended", async () => {
+    const { pause, close } = consumer(["NOT_OVERRIDDEN"]);
+    const { out, error } = await command(
+      (terminal) => sendCommand(terminal, pause),
+      ["quay", "--config", config, "--url", relay.url ?? ""],
+    );
+    await close();
+    expect(error).toBeNull();
+    expect(out).toContain("dev: NOT_OVERRIDDEN, no override of this module there");
+    expect(out).toContain("all of it works");
+  });
+
+  it("is shown by history: in a table, by key, as JSON, and those alone that failed", async () => {
+    const { pause, close } = consumer(["NUDGED"], ["REFUSED", { message: "The module disabled" }]);
+    const args = [...announced("generic", "--secret-file", join(folder, "secret")), "--json"];
+    const { key } = asJson((await command((terminal) => announceCommand(terminal, pause), args)).out);
+    await close();
+    const history = (...more: string[]) => mpoRelay(["history", "--config", config, ...more], env, new Date());
+    expect((await history("echo", "--cluster", "dev")).out).toMatch(new RegExp(`echo:main +dev +REFUSED .*${key} +The module disabled`));
+    const stages = (await history("--key", key ?? "")).out;
+    expect(stages).toMatch(/QUEUED[\s\S]*NUDGED[\s\S]*REFUSED +message The module disabled/);
+    const failed = (await history("--failed", "--json")).out
+      .split("\n")
+      .map((line) => z.object({ key: z.string(), state: z.string() }).parse(JSON.parse(line)));
+    expect(failed.map((each) => each.key)).toContain(key);
+    expect(new Set(failed.map(({ state }) => state))).toEqual(new Set(["failed"]));
+    expect((await history("nothing")).out).toMatch(/^no push in the last 24 h \(looked at: /);
+    expect(await history("--cluster", "nowhere")).toMatchObject({ exitCode: 2, err: expect.stringContaining("known: dev") });
+  });
+
+  it("is told by history --follow, each new stage once", async () => {
+    const stop = new AbortController();
+    const told: string[] = [];
+    const terminal: Terminal = { out: (text) => void told.push(text), err: () => {}, env, now: () => new Date() };
+    const following = historyCommand(terminal, stop.signal).parseAsync(["--config", config, "--follow", "--json"], { from: "user" });
+    const { pause, close } = consumer(["NUDGED"], ["PICKED_UP"]);
+    const { out } = await command((each) => announceCommand(each, pause), [...signed(), "--json"]);
+    const { key } = asJson(out);
+    const ours = () =>
+      told.map((line) => z.object({ key: z.string(), stage: z.string() }).parse(JSON.parse(line))).filter((each) => each.key === key);
+    await expect.poll(() => ours().length, { timeout: 10_000 }).toBe(3);
+    stop.abort();
+    await following;
+    await close();
+    expect(
+      ours()
+        .map(({ stage }) => stage)
+        .toSorted(),
+    ).toEqual(["NUDGED", "PICKED_UP", "QUEUED"]);
   });
 });
 
@@ -445,7 +603,77 @@ describe("infra/ci", () => {
         .map((name) => `\${{ inputs.${name} }}`)
         .toSorted(),
     );
-    for (const name of Object.keys(variables)) expect(run).toMatch(new RegExp(`\\$${name}\\b`));
-    expect(parses("sh", run)).toMatchObject({ status: 0, stderr: "" });
+    for (const name of Object.keys(variables)) expect(run).toMatch(new RegExp(`\\$\\{?${name}\\b|\\(\\(.*\\b${name}\\b`));
+    expect(parses("bash", run)).toMatchObject({ status: 0, stderr: "" });
   });
+
+  /** Runs a script as the CI does, while a consumer writes how the push ends. */
+  async function inCi(shell: readonly string[], script: string, variables: NodeJS.ProcessEnv, end: readonly [Stage, Detail?]) {
+    const [program = "sh", ...args] = shell;
+    const running = spawn(program, [...args, script], { env: { PATH: process.env["PATH"], ...variables } });
+    let said = "";
+    running.stdout.on("data", (text: Buffer) => (said += text.toString()));
+    running.stderr.on("data", (text: Buffer) => (said += text.toString()));
+    const status = new Promise<number | null>((done) => running.on("close", done));
+    await expect.poll(() => said, { timeout: 20_000 }).toContain('"decision":"queued"');
+    const { pause, close } = consumer(["NUDGED"], end);
+    await pause();
+    await pause();
+    await close();
+    return { status: await status, said };
+  }
+  const image = "generic.example.com:8443/deckhouse/modules/echo";
+
+  it("GitLab's job runs, waits, and ends as the push did", { timeout: 60_000 }, async () => {
+    const job = z.object({
+      ".mpo-relay-announce": z.object({ variables: z.record(z.string(), z.string()), script: z.tuple([z.string()]) }),
+    });
+    const { variables, script } = job.parse(await read("infra/ci/gitlab.yml"))[".mpo-relay-announce"];
+    const url = `${relay.url}/hooks/generic-oidc`;
+    const given = {
+      ...variables,
+      MPO_RELAY_URL: url,
+      MPO_RELAY_IMAGE: image,
+      MPO_RELAY_TAG: "main",
+      MPO_RELAY_WAIT: "30",
+      MPO_RELAY_ID_TOKEN: env["JOB"],
+    };
+    const green = await inCi(["sh", "-c"], script[0], { ...given, CI_JOB_ID: "1" }, ["PICKED_UP"]);
+    expect(green.said).toContain('"outcome":"PICKED_UP"');
+    expect(green.status).toBe(0);
+    const red = await inCi(["sh", "-c"], script[0], { ...given, CI_JOB_ID: "2" }, ["REFUSED", { message: "The module disabled" }]);
+    expect(red.said).toContain("The module disabled");
+    expect(red.status).toBe(1);
+  });
+
+  it(
+    "GitHub's action runs, waits, and ends as the push did: with a secret, and with the job's own tokens",
+    { timeout: 60_000 },
+    async () => {
+      const action = z.object({ runs: z.object({ steps: z.tuple([z.object({ run: z.string() })]) }) });
+      const { run } = action.parse(await read("infra/ci/github/action.yml")).runs.steps[0];
+      const issuer = createServer((request, response) => {
+        const isAsked = request.headers.authorization === "Bearer the job" && request.url === "/token?audience=the-relay";
+        response.writeHead(isAsked ? 200 : 401).end(JSON.stringify({ value: env["JOB"] }));
+      });
+      await new Promise<void>((done) => issuer.listen(0, "127.0.0.1", done));
+      const address = issuer.address();
+      const common = { IMAGE: image, TAG: "main", DIGEST: "", AUDIENCE: "the-relay", TOKEN: "", SECRET: "", WAIT: "30" };
+      const job = { GITHUB_RUN_ID: "1", GITHUB_RUN_ATTEMPT: "1", GITHUB_ACTION: "announce" };
+      const bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"];
+      const secret = { ...common, ...job, URL: `${relay.url}/hooks/generic`, SECRET };
+      const green = await inCi(bash, run, secret, ["PICKED_UP"]);
+      expect(green).toMatchObject({ status: 0, said: expect.stringContaining('"outcome": "PICKED_UP"') });
+      const tokens = {
+        ...common,
+        ...job,
+        URL: `${relay.url}/hooks/generic-oidc`,
+        ACTIONS_ID_TOKEN_REQUEST_URL: `http://127.0.0.1:${typeof address === "object" ? address?.port : 0}/token`,
+        ACTIONS_ID_TOKEN_REQUEST_TOKEN: "the job",
+      };
+      const red = await inCi(bash, run, tokens, ["REFUSED", { message: "The module disabled" }]);
+      issuer.close();
+      expect(red).toMatchObject({ status: 1, said: expect.stringContaining("::error::dev: REFUSED The module disabled") });
+    },
+  );
 });

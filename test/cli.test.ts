@@ -33,7 +33,7 @@ describe("the program", () => {
   it("lists every command, and each has its help", async () => {
     const { out, exitCode } = await mpoRelay(["--help"]);
     expect(exitCode).toBe(0);
-    for (const command of ["serve", "worker", "sandbox", "check", "webhook", "send", "announce", "explain", "dlq", "renew"]) {
+    for (const command of ["serve", "worker", "sandbox", "check", "webhook", "send", "announce", "explain", "history", "dlq", "renew"]) {
       expect(out).toMatch(new RegExp(`^  ${command} `, "m"));
       const help = await mpoRelay([command, "--help"]);
       expect(help).toMatchObject({ exitCode: 0, err: "", out: expect.stringContaining(`Usage: mpo-relay ${command}`) });
@@ -49,7 +49,7 @@ describe("the program", () => {
     [["check", "--bogus"], "unknown option '--bogus'"],
     [["explain"], "required option"],
     [["renew"], "missing required argument 'module'"],
-    [["renew", "echo", "--timeout", "soon"], "Write 30s, 10m or 1h."],
+    [["renew", "echo", "--timeout", "soon"], "Write 30s, 10m, 12h or 7d."],
     [["dlq", "list", "--limit", "0"], "A whole number, please."],
     [["dlq", "redrive"], "which ones? Name ids, --code, --module or --all"],
     [["worker"], "required option '--cluster <name...>'"],

@@ -101,6 +101,7 @@ clusters:
       ],
       clusters: { dev: { queue: { kind: "embedded", folder: join(folder, "data") }, deadLetters: null, kubernetes: null } },
       unparsed: { kind: "embedded", folder: join(folder, "data") },
+      journal: { kind: "embedded", folder: join(folder, "data") },
       listen: { host: "0.0.0.0", port: 8080 },
       limits: { body: 1024 ** 2, unparsed: 1000 },
       tuning: { cooldownMs: 5000, looksMs: [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000], patchesPerSecond: 50 },

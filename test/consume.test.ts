@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { createCircuit } from "../src/circuit.ts";
 import { consume } from "../src/consume.ts";
 import { decode, encode, type RenewRequest } from "../src/event.ts";
+import type { NewEntry } from "../src/journal/journal.ts";
 import { RelayError, toRelayError } from "../src/outcome.ts";
 import type { NewDeadLetter, NewRecord, QueueRecord } from "../src/queue/queue.ts";
 import { at, digestOf, fakeCluster, fakeContext, fakeObserver, requestOf } from "./support/relay.ts";
@@ -31,9 +32,15 @@ function world(cluster = fakeCluster()) {
     },
   };
   const circuit = createCircuit("dev", () => cluster.overrides.probe(), observed.observer, toRelayError);
-  const context = { ...base.context, cluster: "dev", queue, observer: observed.observer, circuit, random: () => 0 };
+  const notes: NewEntry[] = [];
+  const settledBefore: number[] = [];
+  const note = async (entries: readonly NewEntry[]) => {
+    notes.push(...entries);
+    settledBefore.push(acknowledged.length + deferred.length + buried.length);
+  };
+  const context = { ...base.context, cluster: "dev", queue, observer: observed.observer, note, circuit, random: () => 0 };
   const ids = { acknowledged, deferred: () => deferred.map(({ id }) => id), buried: () => buried.map(({ id }) => id) };
-  return { ...base, ...observed, context, circuit, deferred, buried, ids, breakQueue: () => (isDown = true) };
+  return { ...base, ...observed, context, circuit, deferred, buried, notes, settledBefore, ids, breakQueue: () => (isDown = true) };
 }
 const recordOf = (request: RenewRequest | string, part: Partial<QueueRecord> = {}): QueueRecord => ({
   id: typeof request === "string" ? "raw" : request.key,
@@ -45,6 +52,29 @@ const recordOf = (request: RenewRequest | string, part: Partial<QueueRecord> = {
 });
 const b = (part: Partial<RenewRequest> = {}) =>
   requestOf({ key: "bbbbbbbbbbbb", pushedAt: at(1), receivedAt: at(1), digest: digestOf("b"), ...part });
+
+describe("consume: what the journal is told", () => {
+  it("is told before the record is settled, so that a crash in between hides nothing", async () => {
+    const w = world();
+    await consume([recordOf(requestOf())], w.context);
+    expect(w.notes).toMatchObject([{ key: requestOf().key, cluster: "dev", stage: "NUDGED", detail: { nudge: 0 } }]);
+    expect(w.settledBefore).toEqual([0]);
+    expect(w.ids.acknowledged).toEqual([requestOf().key]);
+  });
+
+  it("is each stage of each push: the covering key, why it waits, and whether it was buried", async () => {
+    const w = world();
+    await consume([recordOf(requestOf()), recordOf(b())], w.context);
+    await consume([recordOf(requestOf({ key: "cccccccccccc", pushedAt: at(9), receivedAt: at(9) }))], w.context);
+    await consume([recordOf(requestOf({ key: "dddddddddddd" }), { receiveCount: 8 })], w.context);
+    expect(w.notes.map(({ key, stage, detail }) => [key.slice(0, 1), stage, detail["coveredBy"] ?? detail["buried"] ?? null])).toEqual([
+      ["b", "NUDGED", null],
+      ["a", "JOINED", b().key],
+      ["c", "DEFERRED", null],
+      ["d", "LAST_RECEIVE", true],
+    ]);
+  });
+});
 
 describe("consume: records that need no look at the cluster", () => {
   it("buries what no relay wrote, what belongs to another cluster, and what was received too often", async () => {

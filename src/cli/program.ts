@@ -5,6 +5,7 @@ import { announceCommand } from "./announce.ts";
 import { checkCommand } from "./check.ts";
 import { dlqCommand } from "./dlq.ts";
 import { explainCommand } from "./explain.ts";
+import { historyCommand } from "./history.ts";
 import { renewCommand } from "./renew.ts";
 import { sandboxCommand } from "./sandbox.ts";
 import { sendCommand } from "./send.ts";
@@ -30,6 +31,7 @@ function createProgram(terminal: Terminal): Command {
     sendCommand,
     announceCommand,
     explainCommand,
+    historyCommand,
     dlqCommand,
     renewCommand,
   ].map((create) => create(terminal));

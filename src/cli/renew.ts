@@ -1,13 +1,13 @@
 /** `mpo-relay renew <module>`: nudges an override now, with nothing but a kubeconfig, and follows it. */
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import type { Override, Overrides } from "../cluster/overrides.ts";
 import type { KubernetesConfig } from "../config.ts";
-import { readDuration } from "../config/forms.ts";
 import { nudgeAnnotations, nudgeOf } from "../nudge.ts";
 import { RelayError } from "../outcome.ts";
 import { createSecretReader } from "../secrets.ts";
+import { duration } from "./duration.ts";
 import { progressOf, unchanged } from "./follow.ts";
 import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
 
@@ -70,12 +70,6 @@ export function renewCommand(terminal: Terminal, open: OpenCluster = openByKubec
         overrides.close();
       }
     });
-}
-
-function duration(text: string): number {
-  const ms = readDuration(text);
-  if (typeof ms !== "number") throw new InvalidArgumentError("Write 30s, 10m or 1h.");
-  return ms;
 }
 
 type Follower = Terminal & { readonly lookEveryMs: number };

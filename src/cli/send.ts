@@ -1,12 +1,15 @@
 /** `mpo-relay send NAME`: a delivery as the registry would send it, to a relay that runs. The test button of registries that have none. */
 import { createHash, randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Command, Option } from "commander";
 import { imageOf } from "../event.ts";
 import { globMatches } from "../match.ts";
 import { createSecretReader } from "../secrets.ts";
 import { type Proof, sign } from "../sign.ts";
+import { awaitPush, type ClusterEnd, endText, type Sleep } from "./await-push.ts";
 import { configOption, configured } from "./configuration.ts";
 import { adviceOn, deliver, hookUrl, isQueued, readable, relayUrl, type Reply, replyText, warnIfOpen } from "./deliver.ts";
+import { duration } from "./duration.ts";
 import { hookOf, type KnownHook } from "./hook.ts";
 import { digestOption, tagOption } from "./image-options.ts";
 import type { SamplePush } from "./setup/setup.ts";
@@ -20,17 +23,18 @@ interface Options {
   tag?: string;
   digest?: string;
   idTokenEnv?: string;
+  timeout: number;
   json?: true;
 }
 
 /** No override follows it, so a relay and its cluster are tried without anything being nudged. */
 const NOBODY = "mpo-relay-test";
 
-export function sendCommand(terminal: Terminal): Command {
+export function sendCommand(terminal: Terminal, pause: Sleep = sleep): Command {
   return new Command("send")
     .summary("a delivery to a relay that runs, as the registry would send it")
     .description(
-      "Tells a relay of a push as this webhook's registry would, with the same body and proof, and says what it answers.\n" +
+      "Tells a relay of a push as this webhook's registry would, with the same body and proof; says what it answers, and what became of it.\n" +
         `Without --module and --tag it is a push of ${NOBODY}, which no override follows: nothing is nudged.`,
     )
     .argument("<name>", "the webhook, as in POST /hooks/<name>")
@@ -43,17 +47,18 @@ export function sendCommand(terminal: Terminal): Command {
     .addOption(
       new Option("--id-token-env <name>", "the variable that holds the token, where the webhook takes tokens of an issuer (auth: oidc)"),
     )
-    .option("--json", "print { webhook, image, digest, status, decision, reason, key, hint } on stdout")
+    .addOption(new Option("--timeout <duration>", "how long to follow it; 0s: not at all").default(60_000, "1m").argParser(duration))
+    .option("--json", "print { webhook, image, digest, status, decision, reason, key, hint, clusters } on stdout")
     .addHelpText(
       "after",
-      "\nExit codes: 0 stored by the relay, 1 not (refused, skipped, no answer), 2 wrong call or configuration.\n\n" +
+      "\nExit codes: 0 stored by the relay, and no cluster says that it failed; 1 not (refused, skipped, no answer); 2 wrong call or configuration.\n\n" +
         "Example:\n  mpo-relay send harbor --config relay.yaml --url https://relay.example.com\n" +
         "  mpo-relay send harbor --url https://relay.example.com --module echo --tag main --digest $(crane digest harbor.example.com/modules/echo:main)",
     )
-    .action((name: string, options: Options) => send(name, options, terminal));
+    .action((name: string, options: Options) => send(name, options, terminal, pause));
 }
 
-async function send(name: string, options: Options, terminal: Terminal): Promise<void> {
+async function send(name: string, options: Options, terminal: Terminal, pause: Sleep): Promise<void> {
   const config = await configured(options.config, terminal);
   const hook = hookOf(name, config, options.source);
   const url = hookUrl(options.url, name);
@@ -61,7 +66,8 @@ async function send(name: string, options: Options, terminal: Terminal): Promise
   const push = pushOf(hook, options, terminal.now());
   const { headers, body: json } = hook.setup.sample(push);
   const body = JSON.stringify(json);
-  const proof = await proofOf(hook, body, push, options, terminal.env);
+  const prove = (text: string) => proofOf(hook, text, push, options, terminal.env);
+  const proof = await prove(body);
   const request = {
     url: `${url}${proof.path}`,
     headers: { "content-type": "application/json", ...headers, ...proof.headers },
@@ -70,7 +76,15 @@ async function send(name: string, options: Options, terminal: Terminal): Promise
   const reply = await deliver(request).catch((error: unknown) => {
     throw new Failure(1, messageOf(error));
   });
-  tell(hook, push, reply, options, terminal);
+  tellAnswer(hook, push, reply, options, terminal);
+  const clusters =
+    isQueued(reply) && reply.key !== null && options.timeout > 0
+      ? await awaitPush({ hook: url, key: reply.key, prove, timeoutMs: options.timeout }, terminal, pause).catch((error: unknown) => {
+          terminal.err(`${messageOf(error)}; look for this key in the relay's log`); // stored it is
+          return null;
+        })
+      : null;
+  tellEnds(hook, push, reply, clusters, options, terminal);
 }
 
 function pushOf({ places: [place] }: KnownHook, options: Options, time: Date): SamplePush {
@@ -109,20 +123,34 @@ async function proofOf(
   return sign(scheme, secret, { body, id: push.id, now: push.time, username: webhook.username });
 }
 
-function tell({ name, title }: KnownHook, push: SamplePush, reply: Reply, { url, json, tag }: Options, terminal: Terminal): void {
-  const image = imageOf({ ...push, digest: push.digest ?? null });
+function tellAnswer({ name, title }: KnownHook, push: SamplePush, reply: Reply, { url, json }: Options, terminal: Terminal): void {
+  if (json) return;
+  const digest = push.digest === undefined ? "" : ` ${push.digest}`;
+  terminal.out(`POST ${url}/hooks/${name}, as ${title} tells it\n  push  ${imageText(push)}${digest}`);
+  terminal.out(oneLine(replyText(reply)));
+}
+
+const imageText = (push: SamplePush) => imageOf({ ...push, digest: push.digest ?? null });
+
+/** `clusters`: where the push ended, or stands; null where nobody says. */
+function tellEnds(
+  { name }: KnownHook,
+  push: SamplePush,
+  reply: Reply,
+  clusters: readonly ClusterEnd[] | null,
+  { json, tag }: Options,
+  terminal: Terminal,
+): void {
   if (json) {
     const { retryAfterSeconds: _later, ...said } = reply;
-    terminal.out(JSON.stringify({ webhook: name, image, digest: push.digest ?? null, ...said }));
-  } else {
-    terminal.out(`POST ${url}/hooks/${name}, as ${title} tells it\n  push  ${image}${push.digest === undefined ? "" : ` ${push.digest}`}`);
-    terminal.out(oneLine(replyText(reply)));
+    terminal.out(JSON.stringify({ webhook: name, image: imageText(push), digest: push.digest ?? null, ...said, clusters }));
   }
   if (!isQueued(reply)) throw new Failure(1, ...adviceOn(reply));
+  const failed = (clusters ?? []).filter(({ state }) => state === "failed");
+  if (failed.length > 0) throw new Failure(1, ...failed.map(endText));
   if (json) return;
-  const end =
-    tag === undefined
-      ? "QUEUED at the edge, then NOT_OVERRIDDEN or TAG_DIFFERS at the cluster's consumer: then all of it works"
-      : "QUEUED, NUDGED, PICKED_UP";
-  terminal.out(`next: look for this key in the relay's log: ${end}`);
+  if (clusters === null) return terminal.out(`next: mpo-relay history --key ${reply.key}, where the relay runs`);
+  for (const each of clusters) terminal.out(endText(each));
+  if (tag === undefined && clusters.every(({ state }) => state === "done"))
+    terminal.out("all of it works, as far as the cluster's overrides");
 }

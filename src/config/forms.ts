@@ -1,6 +1,6 @@
 /** The texts that mean something in a configuration: durations, sizes, repositories, references, queues. Each is read to its value or a {@link Refusal}. */
 import { resolve } from "node:path";
-import type { OpenableQueue, QueueForm, SecretRef } from "../config.ts";
+import type { JournalForm, OpenableQueue, QueueForm, SecretRef } from "../config.ts";
 import { Refusal } from "./problem.ts";
 
 const MILLISECONDS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
@@ -104,6 +104,13 @@ const NO_QUEUE = new Refusal(
   "not a queue",
   "write embedded: (or embedded:./folder), the URL of an SQS queue, env:NAME that holds one, or hub:https://…",
 );
+
+/** `embedded:[folder]` or `off`. */
+export function readJournal(text: string, folder: string): JournalForm | "off" | Refusal {
+  if (text === "off") return "off";
+  if (text.startsWith("embedded:")) return { kind: "embedded", folder: resolve(folder, text.slice("embedded:".length) || "data") };
+  return new Refusal("not a journal", "write embedded: (or embedded:./folder), or off");
+}
 
 /** An https URL without a credential in it (http too: ElasticMQ and the sandbox have no TLS). */
 export function readUrl(text: string): string | Refusal {

@@ -47,6 +47,7 @@ export function relaySchema(folder: string) {
     sources: z.array(source).default([]),
     clusters: z.record(name, cluster).refine((each) => Object.keys(each).length > 0, "there is no cluster"),
     unparsed: optional(queue),
+    journal: optional(written((text) => forms.readJournal(text, folder))),
     listen: listen.default({ host: "0.0.0.0", port: 8080 }),
     limits: block({ body: bytes.default(MIB), unparsed: z.int().min(1).default(1000) }).prefault({}),
     tuning: tuning.prefault({}),

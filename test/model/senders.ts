@@ -40,6 +40,7 @@ function configOf(): RelayConfig {
     webhooks,
     sources: [{ repo: REPO, name: "test", noise: "drop", aliases: [], modules: ["*"], clusters: [CLUSTER] }],
     clusters: { [CLUSTER]: { queue: { kind: "embedded", folder: "/nowhere" }, deadLetters: null, kubernetes: null } },
+    journal: null,
     unparsed: null,
     listen: { host: "", port: 0 },
     limits: { body: 1_000_000, unparsed: 100 },

@@ -13,15 +13,15 @@ export interface Import {
 /** From the words that all share up to the processes. A file imports from its own layer and from lower ones. */
 const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["words", /^src\/(?:event|outcome)\.ts$/],
-  ["ports", /^src\/(?:queue\/queue|cluster\/overrides)\.ts$/],
+  ["ports", /^src\/(?:queue\/queue|cluster\/overrides|journal\/journal)\.ts$/],
   [
     "rules",
-    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|limiter|match|nudge|observe|oidc|pace|secrets|settle|sign|status|unparsed)\.ts$|(?:config|providers)\/)/,
+    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|limiter|match|nudge|observe|oidc|pace|secrets|settle|sign|status|story|unparsed)\.ts$|(?:config|providers)\/)/,
   ],
-  ["use cases", /^src\/(?:receive|redrive|renew|confirm)\.ts$/],
+  ["use cases", /^src\/(?:receive|redrive|renew|confirm|pushes)\.ts$/],
   ["drivers", /^src\/(?:app|consume|worker)\.ts$/],
-  ["adapters", /^src\/(?:queue|cluster)\//],
-  ["wiring", /^src\/(?:consumer|lambda|process|queues|relay)\.ts$/],
+  ["adapters", /^src\/(?:queue|cluster|journal)\//],
+  ["wiring", /^src\/(?:consumer|journals|lambda|process|queues|relay)\.ts$/],
   ["processes", /^(?:functions|src\/cli|src\/sandbox)\//],
 ];
 /** Layers that do not import from all lower ones. Adapters know ports and configuration, and nothing of what is done with them; nor do others know adapters. */
@@ -32,7 +32,7 @@ const APART: Readonly<Record<string, readonly string[]>> = {
 /** Each of these packages is imported where it says and nowhere else. */
 const ADAPTED: Readonly<Record<string, RegExp>> = {
   "@aws-sdk/client-sqs": /^src\/queue\/sqs\.ts$/,
-  libsql: /^src\/queue\/embedded\.ts$/,
+  libsql: /^src\/(?:queue\/embedded|journal\/sqlite)\.ts$/,
   "@kubernetes/client-node": /^src\/cluster\/client-node\.ts$/,
   "@hono/node-server": /^src\/(?:relay|queue\/hub)\.ts$/,
   hono: /^(?:src\/(?:app|queue\/hub)\.ts|src\/queue\/hub\/.*|functions\/edge\.ts)$/,

@@ -36,6 +36,7 @@ export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {
     sources: [source],
     clusters: { dev: { queue: { kind: "embedded", folder: "/nowhere" }, deadLetters: null, kubernetes: null } },
     unparsed: null,
+    journal: null,
     listen: { host: "127.0.0.1", port: 0 },
     limits: { body: 1024 * 1024, unparsed: 1000 },
     tuning: { cooldownMs: 5000, looksMs: [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000], patchesPerSecond: 50 },

@@ -4,14 +4,21 @@ import { join } from "node:path";
 import { RelayError } from "../../outcome.ts";
 
 /** `marker` says that a queue was created here once: without it, a lost file would be replaced by an empty one in silence. */
-export const FILES = { database: "queue.db", marker: "queue.marker", lock: "queue.lock", socket: "relay.sock" } as const;
+export const FILES = {
+  database: "queue.db",
+  marker: "queue.marker",
+  lock: "queue.lock",
+  socket: "relay.sock",
+  journal: "journal.db",
+} as const;
 
 const MARKER_TEXT = `The queue of mpo-relay lives in this folder: queue.db (and queue.db-wal while it is open).
 Back up with: sqlite3 queue.db ".backup 'copy.db'"
 This file tells a queue that was lost from one that never was; leave it here.
 `;
 /** Beside those of the lock, a new volume has this one: https://man7.org/linux/man-pages/man8/mklost+found.8.html */
-const NOT_OURS = new Set<string>(["lost+found", FILES.lock, `${FILES.lock}-journal`, FILES.socket]);
+const { lock, socket, journal } = FILES;
+const NOT_OURS = new Set<string>(["lost+found", lock, `${lock}-journal`, socket, journal, `${journal}-wal`, `${journal}-shm`]);
 const UNFINISHED = ".queue.db.new";
 
 /** A clear refusal: what is wrong and what to do about it. */

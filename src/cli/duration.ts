@@ -1,0 +1,13 @@
+/** An option that is a duration. */
+import { InvalidArgumentError } from "commander";
+import { readDuration } from "../config/forms.ts";
+
+const DAY_MS = 86_400_000;
+
+/** `90s`, `10m`, `12h`, `7d` → milliseconds. */
+export function duration(text: string): number {
+  const days = /^(\d{1,2})d$/.exec(text)?.[1];
+  const ms = days === undefined ? readDuration(text) : Number(days) * DAY_MS;
+  if (typeof ms !== "number") throw new InvalidArgumentError("Write 30s, 10m, 12h or 7d.");
+  return ms;
+}
