@@ -11,8 +11,9 @@ import { createLimiter } from "./limiter.ts";
 import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
 import type { Queue } from "./queue/queue.ts";
-import { openQueues, type Queues } from "./queues.ts";
-import { receive } from "./receive.ts";
+import { takeIn } from "./inbox.ts";
+import { openQueues, openWebhookQueue, type Queues } from "./queues.ts";
+import { receive, type ReceiveContext } from "./receive.ts";
 import { createSecretReader, type SecretReader } from "./secrets.ts";
 import { work } from "./worker.ts";
 
@@ -55,8 +56,10 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
   const stopping: (() => Promise<void>)[] = [];
   try {
     for (const cluster of consumed) stopping.push(await startConsumer(config, cluster, queues.of(cluster), observer));
-    const edge = isEdge ? await startEdge(config, queues, observer) : null;
+    const context = edgeContext(config, queues, observer);
+    const edge = isEdge ? await startEdge(context, queues) : null;
     if (edge) stopping.push(edge.stop);
+    for (const webhook of isEdge ? Object.keys(config.webhooks) : []) stopping.push(await startInbox(webhook, context));
     const port = edge?.port ?? null;
     observer.outcome({ event: "process", outcome: "STARTED", roles: roles.join(" "), port, clusters: consumed.join(" ") });
     return { url: edge?.url ?? null, port, stop: () => stopAll(stopping, queues) };
@@ -93,9 +96,28 @@ async function lookOnce({ overrides, circuit }: ConsumeContext): Promise<void> {
   }
 }
 
-async function startEdge(config: RelayConfig, queues: Queues, observer: Observer) {
-  const readSecret = createSecretReader();
-  const context = { config, readSecret, observer, store: queues.store, storeUnparsed: queues.storeUnparsed, now: () => new Date() };
+function edgeContext(config: RelayConfig, { store, storeUnparsed }: Queues, observer: Observer): ReceiveContext {
+  return { config, observer, store, storeUnparsed, readSecret: createSecretReader(), now: () => new Date() };
+}
+
+/** Takes in the deliveries of a webhook that has a queue. One that does not answer is told by the first poll, and keeps nobody from starting. */
+async function startInbox(webhook: string, context: ReceiveContext): Promise<() => Promise<void>> {
+  const form = context.config.webhooks[webhook]?.queue;
+  if (!form) return async () => {};
+  const queue = await openWebhookQueue(form).catch((thrown: unknown) => {
+    throw new Error(`webhooks.${webhook}.queue: ${toRelayError(thrown).message}`);
+  });
+  const controller = new AbortController();
+  const running = takeIn({ ...context, webhook, queue }, controller.signal);
+  return async () => {
+    controller.abort();
+    await running;
+    await queue.close();
+  };
+}
+
+async function startEdge(context: ReceiveContext, queues: Queues) {
+  const { config, observer, readSecret } = context;
   await readSecrets(config, readSecret, observer);
   const isTooMany = createLimiter(REFUSED_CALLS_PER_MINUTE);
   const app = createApp({
