@@ -27,7 +27,10 @@ interface Options {
 export function explainCommand(terminal: Terminal): Command {
   return new Command("explain")
     .summary("what a saved delivery would lead to")
-    .description("Runs a saved delivery through authentication, parsing and matching, and says what would happen. Stores nothing.")
+    .description(
+      "Runs a saved delivery through authentication, parsing and matching, and says what would happen. Stores nothing.\n" +
+        "Of a webhook with a queue the body is all: its messages have no headers, and need no proof.",
+    )
     .addOption(configOption())
     .requiredOption("-w, --webhook <name>", "the webhook that it came to, as in POST /hooks/<name>")
     .requiredOption("-b, --body <file>", "the request's body, byte for byte")
