@@ -21,12 +21,17 @@ async function bundle(cluster) {
   await layConfiguration(cluster);
 }
 
-/** Throws where `cluster` is not in it: the consumer would not start, and its records would end as dead letters without a reason. */
+/**
+ * Throws where `cluster` is not in it: the consumer would not start, and its records would end as dead letters without a reason.
+ * And where a webhook has a queue: both functions would refuse to start, in place of those that run.
+ */
 export async function layConfiguration(cluster) {
   const config = parse(await configuration());
   const known = Object.keys(config?.clusters ?? {});
   if (!known.includes(cluster))
     throw new Error(`no cluster "${cluster}" in the configuration: --param cluster=NAME, known: ${known.join(", ")}`);
+  const queued = Object.entries(config?.webhooks ?? {}).flatMap(([name, webhook]) => (webhook?.queue ? [`webhooks.${name}.queue`] : []));
+  if (queued.length > 0) throw new Error(`${queued.join(", ")}: only mpo-relay serve takes deliveries from a queue; take it out here`);
   await writeFile("dist/lambda/relay.json", JSON.stringify(config));
 }
 

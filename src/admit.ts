@@ -6,6 +6,7 @@ import { verifyToken } from "./oidc.ts";
 import { RelayError, toRelayError } from "./outcome.ts";
 import { providers } from "./providers/index.ts";
 import { type AuthScheme, type DeliveryHeaders, type RegistryProvider, schemeOf } from "./providers/provider.ts";
+import type { QueueRecord } from "./queue/queue.ts";
 
 /** One HTTP request as it came. `body` is raw; headers have lower-case names. `pathSecret` stands behind the webhook's name. */
 export interface Delivery {
@@ -15,6 +16,17 @@ export interface Delivery {
   readonly pathSecret: string | null;
   readonly headers: DeliveryHeaders;
   readonly body: Uint8Array;
+  /** Never by HTTP, whatever a request says. */
+  readonly messageId?: undefined;
+}
+
+/** One message of a webhook's own queue. `messageId` is the queue's, the same each time that the message is received. */
+export interface QueuedDelivery extends Omit<Delivery, "messageId"> {
+  readonly messageId: string;
+}
+
+export function queuedDelivery(webhook: string, { id, body }: Pick<QueueRecord, "id" | "body">): QueuedDelivery {
+  return { webhook, pathSecret: null, headers: {}, body: Buffer.from(body), messageId: id };
 }
 
 export interface AdmitContext {
@@ -24,9 +36,12 @@ export interface AdmitContext {
 }
 
 /** Finds the webhook and lets the delivery in. Throws RelayError UNKNOWN_WEBHOOK, METHOD, AUTH_FAILED, or KEYS_UNAVAILABLE. */
-export async function admit(delivery: Delivery, context: AdmitContext, now: Date): Promise<WebhookConfig> {
+export async function admit(delivery: Delivery | QueuedDelivery, context: AdmitContext, now: Date): Promise<WebhookConfig> {
   const webhook = Object.hasOwn(context.config.webhooks, delivery.webhook) ? context.config.webhooks[delivery.webhook] : undefined;
   if (!webhook) throw new RelayError("UNKNOWN_WEBHOOK", "no such webhook");
+  if ((webhook.queue === null) !== (delivery.messageId === undefined))
+    throw new RelayError("UNKNOWN_WEBHOOK", `its deliveries come ${webhook.queue ? "from its queue" : "by HTTP"} and in no other way`);
+  if (webhook.queue) return webhook; // who may send there is for the queue's policy to say
   const provider = providerOf(webhook);
   const scheme = schemeOf(provider, webhook.auth);
   if (!scheme) throw new RelayError("INTERNAL", `the provider knows no scheme "${webhook.auth}"`);
@@ -45,7 +60,13 @@ export function providerOf(webhook: Pick<WebhookConfig, "provider">): RegistryPr
   return provider;
 }
 
-async function isLetIn(delivery: Delivery, webhook: WebhookConfig, scheme: AuthScheme, context: AdmitContext, now: Date): Promise<boolean> {
+async function isLetIn(
+  delivery: Delivery | QueuedDelivery,
+  webhook: WebhookConfig,
+  scheme: AuthScheme,
+  context: AdmitContext,
+  now: Date,
+): Promise<boolean> {
   const { headers, body: rawBody, pathSecret } = delivery;
   if (scheme.kind === "oidc") {
     if (!webhook.oidc) throw new RelayError("INTERNAL", "the webhook names nobody whose token would be taken");

@@ -18,6 +18,8 @@ export type QueueForm =
   | { kind: "env"; name: string; region: string | null; endpoint: string | null }; // a variable that holds one of those URLs
 /** A form that can be opened: {@link resolveQueue} makes it in the process that needs the queue, and in no other. */
 export type OpenableQueue = Exclude<QueueForm, { kind: "env" }>;
+/** Where a webhook's deliveries come from, if not by HTTP: others than the relay write there. */
+export type SqsForm = Extract<QueueForm, { kind: "sqs" | "env" }>;
 
 /** Where it is written down what became of each push. */
 export type JournalForm = { kind: "embedded"; folder: string };
@@ -57,6 +59,8 @@ export interface WebhookConfig {
   readonly insecure: boolean;
   /** Given where the scheme is `oidc`, which has no secret. */
   readonly oidc: OidcConfig | null;
+  /** Deliveries come from here and none by HTTP; whoever may send to it is let in, so there is neither a scheme nor a secret. */
+  readonly queue: SqsForm | null;
 }
 export interface SourceConfig {
   /** `host[:port]/path`, host lower case, without scheme and trailing slash; a default port (443, 80) is dropped. */
@@ -156,6 +160,13 @@ export function resolveQueue(form: QueueForm, env: NodeJS.ProcessEnv = process.e
   const read = readQueueUrl(value);
   if (read instanceof Refusal) throw new Error(`the variable ${form.name}: ${read.message}${read.hint ? `; ${read.hint}` : ""}`);
   return read.kind === "sqs" ? { ...read, region: form.region, endpoint: form.endpoint } : read;
+}
+
+/** The same for a webhook's queue. */
+export function resolveSqs(form: SqsForm, env: NodeJS.ProcessEnv = process.env): Extract<OpenableQueue, { kind: "sqs" }> {
+  const queue = resolveQueue(form, env);
+  if (queue.kind === "sqs") return queue;
+  throw new Error(`${form.kind === "env" ? `the variable ${form.name}` : "it"} must hold the URL of an SQS queue`);
 }
 
 const refused = (file: string, { message, hint }: Refusal): LoadResult => ({

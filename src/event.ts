@@ -130,11 +130,12 @@ export function imageOf(push: Pick<PushEvent, "host" | "repository" | "tag" | "d
 
 /**
  * Names a push: equal for every redelivery of one event, different for every push.
- * Where the sender gives neither id nor time, our receive time goes in: a doubled nudge is free, a swallowed one is not.
+ * Where the sender gives neither id nor time, what tells one arrival from another goes in: the queue's id of the message, else our
+ * receive time. A doubled nudge is free, a swallowed one is not.
  * 32 hex characters, so that it can be an annotation's and a label's value.
  */
-export function keyOf(webhook: string, push: PushEvent, receivedAt: string): string {
-  const parts = [webhook, imageOf(push), push.digest, push.id ?? push.time ?? receivedAt];
+export function keyOf(webhook: string, push: PushEvent, arrival: string): string {
+  const parts = [webhook, imageOf(push), push.digest, push.id ?? push.time ?? arrival];
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32);
 }
 

@@ -7,9 +7,17 @@ export interface LambdaContext {
   getRemainingTimeInMillis(): number;
 }
 
-/** Throws an Error with every problem, also for queues that only a process with a disk can hold: the SQLite library is not in the bundle. */
+/**
+ * Throws an Error with every problem, also for queues that only a process with a disk can hold (the SQLite library is not in the bundle),
+ * and for webhooks with a queue: nothing here would take their deliveries.
+ */
 export async function lambdaConfig(): Promise<RelayConfig> {
   const config = await configOrThrow();
+  const queued = Object.keys(config.webhooks).filter((name) => config.webhooks[name]?.queue);
+  if (queued.length > 0) {
+    const what = queued.map((name) => `webhooks.${name}.queue`).join(", ");
+    throw new Error(`${what}: only mpo-relay serve takes deliveries from a queue; take it out here, and run serve beside the functions`);
+  }
   const places = Object.entries(config.clusters).map(([name, { queue }]) => ({ where: `clusters.${name}.queue`, form: queue }));
   const embedded = [...places, { where: "unparsed", form: config.unparsed }].filter(({ form }) => form?.kind === "embedded");
   if (embedded.length === 0) return config;

@@ -163,7 +163,7 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode, string>>> = {
   UNCONFIRMED: "nudged, but Deckhouse does not show the pushed digest; look at the override's status and at Deckhouse's log",
   LAST_RECEIVE: "received again and again without being settled: something crashes on it; see `mpo-relay dlq show`",
   INTERNAL: "an error that we did not foresee; see its text",
-  QUEUE_UNAVAILABLE: "the queue does not take or give records; senders are told to try again",
+  QUEUE_UNAVAILABLE: "the queue does not take or give records; senders are told to try again, and what lies in a queue waits there",
   JOURNAL_UNAVAILABLE:
     "what becomes of pushes is not written down, so `mpo-relay history` has a gap; pushes themselves go on. Look at the journal's place: disk, permissions, table",
 };

@@ -1,6 +1,6 @@
 /** Opens the queues that a configuration names, each adapter only where a form asks for it, and fans a delivery's records out to them. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type ClusterConfig, type OpenableQueue, type RelayConfig, resolveQueue } from "./config.ts";
+import { type ClusterConfig, type OpenableQueue, type RelayConfig, resolveQueue, resolveSqs, type SqsForm } from "./config.ts";
 import type { Observer } from "./observe.ts";
 import { RelayError, toRelayError } from "./outcome.ts";
 import type { EmbeddedStore } from "./queue/embedded.ts";
@@ -95,6 +95,13 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
     },
     close: () => opener.close(),
   };
+}
+
+/** The queue that a webhook's deliveries come from; nothing is asked of it yet. Throws an Error that says what to do. */
+export async function openWebhookQueue(form: SqsForm, env: NodeJS.ProcessEnv = process.env): Promise<Queue> {
+  const queue = resolveSqs(form, env);
+  const { openSqs } = await import("./queue/sqs.ts");
+  return openSqs(queue);
 }
 
 /** Of a delivery's records those that lie in one embedded file: they are stored in one transaction. */

@@ -1,8 +1,8 @@
 /**
- * The first use case: a registry calls, and a push that concerns us is stored durably before anybody is told so.
+ * The first use case: a registry calls, or its event is taken from a queue; a push that concerns us is stored durably before anybody is told so.
  * In this order, each once: size → authenticate (raw bytes) → parse → pushes → match → store → answer.
  */
-import { admit, type AdmitContext, type Delivery, providerOf } from "./admit.ts";
+import { admit, type AdmitContext, type Delivery, providerOf, type QueuedDelivery } from "./admit.ts";
 import { type Body, decodeBody } from "./body.ts";
 import type { RelayConfig, WebhookConfig } from "./config.ts";
 import { encode, imageOf, keyOf, type PushEvent, type RenewRequest } from "./event.ts";
@@ -14,6 +14,8 @@ import type { NewDeadLetter, NewRecord } from "./queue/queue.ts";
 import { unparsedLetter } from "./unparsed.ts";
 
 export type { Delivery };
+
+type Incoming = Delivery | QueuedDelivery;
 
 /** What a delivery says, before anything is stored. `skipped` has one entry per push that is not for us. */
 export interface Understanding {
@@ -50,14 +52,14 @@ export interface Received {
   readonly understood: Understanding | null;
 }
 
-export async function receive(delivery: Delivery, context: ReceiveContext): Promise<Received> {
+export async function receive(delivery: Incoming, context: ReceiveContext): Promise<Received> {
   const started = context.now();
   const received = await attempt(delivery, context, started);
   report(delivery, received, context, started);
   return received;
 }
 
-async function attempt(delivery: Delivery, context: ReceiveContext, now: Date): Promise<Received> {
+async function attempt(delivery: Incoming, context: ReceiveContext, now: Date): Promise<Received> {
   try {
     const webhook = await admit(delivery, context, now);
     const understood = understand(delivery, webhook, context.config, now);
@@ -71,7 +73,7 @@ async function attempt(delivery: Delivery, context: ReceiveContext, now: Date): 
 
 /** The pure half: what this delivery would lead to. Throws METHOD for an OPTIONS that is no handshake, and nothing for what a body can hold. */
 export function understand(
-  delivery: Pick<Delivery, "webhook" | "method" | "headers" | "body">,
+  delivery: Pick<Incoming, "webhook" | "method" | "headers" | "body" | "messageId">,
   webhook: WebhookConfig,
   config: RelayConfig,
   now: Date,
@@ -95,7 +97,7 @@ export function understand(
     } else {
       const { module, source } = match;
       for (const cluster of match.clusters) {
-        requests.push(requestOf(push, { cluster, module, source: source.name, webhook: delivery.webhook }, now));
+        requests.push(requestOf(push, { cluster, module, source: source.name, webhook: delivery.webhook }, delivery.messageId, now));
       }
     }
   }
@@ -116,7 +118,9 @@ function readAs({ method = "POST", body, headers }: Question, webhook: WebhookCo
   return pushesOf(provider, decoded.value, { headers, host: webhook.host });
 }
 
-function requestOf(push: PushEvent, target: Pick<RenewRequest, "cluster" | "module" | "source" | "webhook">, now: Date): RenewRequest {
+type Target = Pick<RenewRequest, "cluster" | "module" | "source" | "webhook">;
+
+function requestOf(push: PushEvent, target: Target, messageId: string | undefined, now: Date): RenewRequest {
   const receivedAt = now.toISOString();
   return {
     v: 1,
@@ -125,7 +129,7 @@ function requestOf(push: PushEvent, target: Pick<RenewRequest, "cluster" | "modu
     tag: push.tag ?? "",
     digest: push.digest,
     index: push.mediaType !== null && INDEXES.has(push.mediaType),
-    key: keyOf(target.webhook, push, receivedAt),
+    key: keyOf(target.webhook, push, messageId ?? receivedAt),
     nudge: 0,
     image: imageOf(push),
     actor: push.actor,
@@ -147,7 +151,7 @@ const credible = (time: string | null, now: Date) => (time !== null && Date.pars
 /** Of an index Deckhouse shows the child's digest: equality proves success, inequality proves nothing. */
 const INDEXES = new Set(["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"]);
 
-async function storeAll(delivery: Delivery, webhook: WebhookConfig, understood: Understanding, context: ReceiveContext, now: Date) {
+async function storeAll(delivery: Incoming, webhook: WebhookConfig, understood: Understanding, context: ReceiveContext, now: Date) {
   const byCluster = new Map<string, NewRecord[]>();
   for (const request of understood.requests) {
     const records = byCluster.get(request.cluster) ?? [];
@@ -175,7 +179,7 @@ export function outcomeOf(understood: Understanding): Outcome {
 
 const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["QUEUE_UNAVAILABLE", "KEYS_UNAVAILABLE", "INTERNAL"]);
 
-function report(delivery: Delivery, { outcome, understood }: Received, context: ReceiveContext, started: Date): void {
+function report(delivery: Incoming, { outcome, understood }: Received, context: ReceiveContext, started: Date): void {
   const ended = context.now();
   const known = Object.hasOwn(context.config.webhooks, delivery.webhook);
   const line = {

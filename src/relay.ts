@@ -13,8 +13,9 @@ import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
 import { type PushQuestion, tellPush } from "./pushes.ts";
 import type { Queue } from "./queue/queue.ts";
-import { openQueues, type Queues } from "./queues.ts";
-import { receive } from "./receive.ts";
+import { takeIn } from "./inbox.ts";
+import { openQueues, openWebhookQueue, type Queues } from "./queues.ts";
+import { receive, type ReceiveContext } from "./receive.ts";
 import { createSecretReader, type SecretReader } from "./secrets.ts";
 import { work } from "./worker.ts";
 
@@ -62,9 +63,12 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
     await queues.close();
   };
   try {
-    for (const cluster of consumed) stopping.push(await startConsumer(config, cluster, queues.of(cluster), { observer, ...journals }));
-    const edge = isEdge ? await startEdge(config, queues, { observer, ...journals }) : null;
+    const telling = { observer, ...journals };
+    for (const cluster of consumed) stopping.push(await startConsumer(config, cluster, queues.of(cluster), telling));
+    const context = edgeContext(config, queues, telling);
+    const edge = isEdge ? await startEdge(context, queues, journals) : null;
     if (edge) stopping.push(edge.stop);
+    for (const webhook of isEdge ? Object.keys(config.webhooks) : []) stopping.push(await startInbox(webhook, context));
     const port = edge?.port ?? null;
     observer.outcome({ event: "process", outcome: "STARTED", roles: roles.join(" "), port, clusters: consumed.join(" ") });
     return { url: edge?.url ?? null, port, stop: stopAll };
@@ -74,7 +78,7 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
   }
 }
 
-type Telling = Pick<Journals, "journal" | "note"> & { readonly observer: Observer };
+type Telling = Pick<Journals, "note"> & { readonly observer: Observer };
 
 async function startConsumer(
   config: RelayConfig,
@@ -103,10 +107,28 @@ async function lookOnce({ overrides, circuit }: ConsumeContext): Promise<void> {
   }
 }
 
-async function startEdge(config: RelayConfig, queues: Queues, { observer, journal, note }: Telling) {
-  const readSecret = createSecretReader();
-  const { store, storeUnparsed } = queues;
-  const context = { config, readSecret, observer, store, storeUnparsed, note, now: () => new Date() };
+function edgeContext(config: RelayConfig, { store, storeUnparsed }: Queues, { observer, note }: Telling): ReceiveContext {
+  return { config, observer, store, storeUnparsed, note, readSecret: createSecretReader(), now: () => new Date() };
+}
+
+/** Takes in the deliveries of a webhook that has a queue. One that does not answer is told by the first poll, and keeps nobody from starting. */
+async function startInbox(webhook: string, context: ReceiveContext): Promise<() => Promise<void>> {
+  const form = context.config.webhooks[webhook]?.queue;
+  if (!form) return async () => {};
+  const queue = await openWebhookQueue(form).catch((thrown: unknown) => {
+    throw new Error(`webhooks.${webhook}.queue: ${toRelayError(thrown).message}`);
+  });
+  const controller = new AbortController();
+  const running = takeIn({ ...context, webhook, queue }, controller.signal);
+  return async () => {
+    controller.abort();
+    await running;
+    await queue.close();
+  };
+}
+
+async function startEdge(context: ReceiveContext, queues: Queues, { journal }: Pick<Journals, "journal">) {
+  const { config, observer, readSecret } = context;
   await readSecrets(config, readSecret, observer);
   const isTooMany = createLimiter(REFUSED_CALLS_PER_MINUTE);
   const app = createApp({

@@ -1,26 +1,25 @@
 /** The consumer's loop in a Node process: long-poll, work, wait while the circuit is open, until it is told to stop. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { consume, type ConsumeContext } from "./consume.ts";
 import { toAscii } from "./event.ts";
 import { ADVICE, toRelayError } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
+import { pause, take } from "./take.ts";
 
 /** An embedded queue gives as many at once; SQS fewer. More at once means fewer looks at one override: in a burst they are most of the work. */
 const BATCH = 1000;
-const WAIT_SECONDS = 20;
 const VISIBILITY_SECONDS = 120;
 /** Runs start only within this time, so that the last one ends well before the records show again. */
 const START_WITHIN_MS = 60_000;
-const QUEUE_PAUSE_MS = 1_000;
 
 /** Runs until `signal` is aborted; resolves when the batch in hand is settled. */
 export async function work(context: ConsumeContext & { readonly queue: Queue }, signal: AbortSignal): Promise<void> {
+  const taker = { ...context, whose: { cluster: context.cluster } };
   while (!signal.aborted) {
     if (context.circuit.error !== null) {
-      await pause(context.circuit.waitMs, signal);
+      await pause(signal, context.circuit.waitMs);
       if (signal.aborted || !(await context.circuit.probe())) continue;
     }
-    const records = await take(context, signal);
+    const records = await take(taker, { max: BATCH, visibilitySeconds: VISIBILITY_SECONDS }, signal);
     if (records.length > 0) await workOn(records, context, signal);
   }
 }
@@ -34,19 +33,7 @@ async function workOn(records: readonly QueueRecord[], context: ConsumeContext &
   } catch (thrown) {
     const { code, message } = toRelayError(thrown);
     context.observer.alarm(code, { what: ADVICE[code] ?? message, cluster: context.cluster, why: message });
-    await pause(QUEUE_PAUSE_MS, signal);
-  }
-}
-
-async function take({ queue, observer, cluster }: ConsumeContext & { queue: Queue }, signal: AbortSignal): Promise<QueueRecord[]> {
-  try {
-    return await queue.receive({ max: BATCH, waitSeconds: WAIT_SECONDS, visibilitySeconds: VISIBILITY_SECONDS, signal });
-  } catch (thrown) {
-    if (signal.aborted) return [];
-    const error = toRelayError(thrown, "QUEUE_UNAVAILABLE");
-    observer.alarm(error.code, { what: ADVICE.QUEUE_UNAVAILABLE ?? "", cluster, why: error.message });
-    await pause(QUEUE_PAUSE_MS, signal);
-    return [];
+    await pause(signal);
   }
 }
 
@@ -56,8 +43,4 @@ async function giveBack(records: readonly QueueRecord[], { queue }: { queue: Que
   await queue.defer(records.map((record) => ({ record, next: { body: toAscii(record.body) } }))).catch(() => {
     // they show again by themselves when their visibility ends
   });
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => {});
 }

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type LoadResult, loadConfig, resolveQueue } from "../src/config.ts";
+import { type LoadResult, loadConfig, resolveQueue, resolveSqs } from "../src/config.ts";
 import { readDuration, readRepo, readSize, readUntil } from "../src/config/forms.ts";
 import { Refusal } from "../src/config/problem.ts";
 
@@ -44,6 +44,8 @@ const withCluster = (part: Tree) => JSON.stringify({ ...MINIMAL, clusters: { dev
 const JOBS: Tree = { issuer: "https://gitlab.example.com", audience: "mpo-relay", subject: "project_path:modules/*" };
 const withJobs = (oidc: Tree | null, part: Tree = {}) =>
   withWebhook({ provider: "generic", auth: "oidc", secret: undefined, oidc, ...part });
+const withQueue = (part: Tree, rest: Tree = {}) =>
+  JSON.stringify({ ...MINIMAL, webhooks: { ecr: { provider: "ecr", queue: "env:Q", ...part } }, ...rest });
 const withTop = (part: Tree) => JSON.stringify({ ...MINIMAL, ...part });
 
 describe("a good file", () => {
@@ -70,6 +72,26 @@ describe("a good file", () => {
     await loaded(withJobs({ ...JOBS, subject: ["repo:organisation/repository:ref:refs/heads/main", "system:serviceaccount:ci:*"] }));
   });
 
+  it("may take a webhook's deliveries from an SQS queue", async () => {
+    const { config, warnings } = await loaded(
+      withQueue({
+        queue: "https://sqs.eu-central-1.amazonaws.com/1/ecr",
+        endpoint: "http://localhost:9324",
+        sources: ["r.example.com/m"],
+        host: "r.example.com",
+      }),
+    );
+    expect(warnings).toEqual([]);
+    const queue = { kind: "sqs", url: "https://sqs.eu-central-1.amazonaws.com/1/ecr", region: null, endpoint: "http://localhost:9324" };
+    expect(config.webhooks["ecr"]).toMatchObject({ secret: null, insecure: false, queue });
+    const named = (await loaded(withQueue({ region: "eu-central-1" }))).config.webhooks["ecr"]?.queue;
+    expect(named).toEqual({ kind: "env", name: "Q", region: "eu-central-1", endpoint: null });
+    expect(named && resolveSqs(named, { Q: queue.url })).toEqual({ ...queue, region: "eu-central-1", endpoint: null });
+    expect(() => named && resolveSqs(named, { Q: "hub:https://hub.example.com" })).toThrow(
+      "the variable Q must hold the URL of an SQS queue",
+    );
+  });
+
   it("writes out every default", async () => {
     const { config, warnings } = await loaded(`
 webhooks:
@@ -94,6 +116,7 @@ clusters:
           maxBody: null,
           insecure: false,
           oidc: null,
+          queue: null,
         },
       },
       sources: [
@@ -354,6 +377,57 @@ describe("each problem, with its path and a hint", () => {
       "webhooks.prod.sources[0]: no source has this name or repo (known: r.example.com/m)",
     ],
     ["maxBody", withWebhook({ maxBody: "big" }), "webhooks.prod.maxBody: expected a number of bytes, or a size such as 512KiB"],
+    // webhooks with a queue
+    ...["embedded:", "hub:https://hub.example.com", "redis://x", "https://sqs.amazonaws.com"].map((queue): [string, string, string] => [
+      `webhook queue ${queue}`,
+      withQueue({ queue }),
+      "webhooks.ecr.queue: not an SQS queue (deliveries come from SQS alone: write the queue's URL, or env:NAME that holds it)",
+    ]),
+    ["webhook queue, no text", withQueue({ queue: 5 }), "webhooks.ecr.queue: expected string, received number"],
+    ...Object.entries({
+      secret: "env:S",
+      previousSecret: "env:S",
+      previousSecretUntil: "2026-12-31",
+      insecure: true,
+      auth: "basic",
+      username: "me",
+      maxBody: 5,
+      oidc: { audience: "x" },
+    }).map(([key, value]): [string, string, string] => [
+      `webhook queue and ${key}`,
+      withQueue({ [key]: value }),
+      `webhooks.ecr.${key}: has no meaning for deliveries from a queue (take it out: whoever may send to the queue is let in`,
+    ]),
+    [
+      "region without a queue",
+      withWebhook({ region: "x" }),
+      "webhooks.prod.region: there is no queue that it could be of (take it out, or",
+    ],
+    [
+      "endpoint without a queue",
+      withJobs(JOBS, { endpoint: "https://x" }),
+      "webhooks.prod.endpoint: there is no queue that it could be of",
+    ],
+    [
+      "webhook queue of a cluster",
+      withQueue({}, { clusters: { dev: { queue: "env:Q" } }, unparsed: "env:U" }),
+      "webhooks.ecr.queue: the same queue as clusters.dev (a webhook's deliveries need a queue of their own)",
+    ],
+    [
+      "webhook queue of another webhook",
+      withTop({ webhooks: { a: { provider: "ecr", queue: "env:Q" }, b: { provider: "ecr", queue: "env:Q" } } }),
+      "webhooks.b.queue: the same queue as webhooks.a",
+    ],
+    [
+      "webhook queue for the unread",
+      withQueue({}, { unparsed: "env:Q" }),
+      "unparsed: the queue of webhooks.ecr: letters there would be taken for records",
+    ],
+    [
+      "webhook queue for dead letters",
+      withQueue({}, { clusters: { dev: { queue: "env:D", deadLetters: "env:Q" } }, unparsed: "env:U" }),
+      "clusters.dev.deadLetters: the queue of webhooks.ecr: letters there would be taken for records",
+    ],
     // sources
     ["no sources", withTop({ sources: [] }), "sources: there are webhooks and no source: no push could match"],
     ["repo", withSource({ repo: "modules" }), "sources[0].repo: not a repository (write host/path"],
@@ -575,6 +649,7 @@ describe("any data at all", () => {
         sources: ["n"],
         maxBody: 5,
       },
+      ecr: { provider: "ecr", queue: "https://q/y", region: "r", endpoint: "https://e" },
     },
     sources: [{ ...MINIMAL.sources[0], name: "n", aliases: ["b.example.com/x"], modules: ["*"], clusters: ["dev"] }],
     clusters: { dev: { queue: "https://q/x", kubernetes: { server: "https://s", token: "env:T" } } },

@@ -264,6 +264,13 @@ describe("the configuration in the zips", () => {
     await file("relay.yaml");
     await expect(node(lay("prod"))).rejects.toThrow('no cluster "prod" in the configuration: --param cluster=NAME, known: dev');
   });
+
+  test("holds no webhook with a queue, whose deliveries no function would take", async () => {
+    const MPO_RELAY_CONFIG = JSON.stringify({ ...mine, webhooks: { ecr: { provider: "ecr", queue: "env:ECR_QUEUE" } } });
+    await expect(node(lay("dev"), { MPO_RELAY_CONFIG })).rejects.toThrow(
+      "webhooks.ecr.queue: only mpo-relay serve takes deliveries from a queue",
+    );
+  });
   const lay = (cluster: string) => [
     "--input-type=module",
     "--eval",

@@ -7,6 +7,7 @@ import {
   type QueueForm,
   type RelayConfig,
   resolveQueue,
+  resolveSqs,
   type SecretRef,
 } from "../config.ts";
 import { createSecretReader, refText, type SecretReader } from "../secrets.ts";
@@ -52,9 +53,9 @@ async function referenceWarnings(config: RelayConfig, env: NodeJS.ProcessEnv): P
     const message = await whatIsWrong(ref, isSecret, readSecret);
     if (message !== null) warnings.push({ path, ...message });
   }
-  for (const { path, form } of queueForms(config)) {
+  for (const { path, resolve } of queueForms(config)) {
     try {
-      resolveQueue(form, env);
+      resolve(env);
     } catch (error) {
       warnings.push({ path, message: messageOf(error), hint: "only the processes that use this queue need it" });
     }
@@ -94,16 +95,24 @@ function kubernetesRefs(kubernetes: KubernetesConfig | null): Record<string, Sec
   return { kubeconfig: kubeconfig.kind === "path" ? { kind: "file", path: kubeconfig.path } : kubeconfig };
 }
 
-function queueForms(config: RelayConfig): { path: string; form: QueueForm }[] {
+function queueForms(config: RelayConfig): { path: string; resolve: (env: NodeJS.ProcessEnv) => unknown }[] {
+  const ofWebhooks = Object.entries(config.webhooks).flatMap(([name, { queue }]) =>
+    queue === null ? [] : [{ path: `webhooks.${name}.queue`, resolve: (env: NodeJS.ProcessEnv) => resolveSqs(queue, env) }],
+  );
   const ofClusters = Object.entries(config.clusters).flatMap(([name, { queue, deadLetters }]) => [
     { path: `clusters.${name}.queue`, form: queue },
     { path: `clusters.${name}.deadLetters`, form: deadLetters },
   ]);
-  return [...ofClusters, { path: "unparsed", form: config.unparsed }].flatMap(({ path, form }) => (form === null ? [] : [{ path, form }]));
+  const others = [...ofClusters, { path: "unparsed", form: config.unparsed }].flatMap(({ path, form }) =>
+    form === null ? [] : [{ path, resolve: (env: NodeJS.ProcessEnv) => resolveQueue(form, env) }],
+  );
+  return [...ofWebhooks, ...others];
 }
 
 function summary(config: RelayConfig, file: string): string {
-  const webhooks = Object.entries(config.webhooks).map(([name, { provider }]) => `POST /hooks/${name} (${provider})`);
+  const webhooks = Object.entries(config.webhooks).map(([name, { provider, queue }]) =>
+    queue === null ? `POST /hooks/${name} (${provider})` : `${name}: ${queueText(queue)} (${provider})`,
+  );
   const sources = config.sources.map(({ repo, clusters }) => `${repo} → ${clusters.join(", ") || "no cluster"}`);
   const clusters = Object.entries(config.clusters).map(
     ([name, { queue, kubernetes }]) => `${name}: ${queueText(queue)}, ${kubernetes?.kind ?? "consumed elsewhere"}`,

@@ -2,6 +2,7 @@
 import { InvalidArgumentError } from "commander";
 import * as z from "zod";
 import { isEncrypted, readUrl } from "../config/forms.ts";
+import { resolveSqs, type SqsForm } from "../config.ts";
 import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
 
 export interface Request {
@@ -110,22 +111,37 @@ const REFUSED: Readonly<Record<number, string>> = {
   503: "the relay could not store it; its log says why. Try again",
 };
 
+/** Nothing that a shell, YAML or JSON would mind. */
+const PLAIN = /^[\w.:/%~[\]-]+$/;
+
 /** For an option's value: https, and nothing that a shell, YAML or JSON would mind. No slash at its end. */
 export function relayUrl(text: string): string {
   if (typeof readUrl(text) !== "string") throw new InvalidArgumentError("Write it in full: https://relay.example.com");
   const { origin, pathname, search, hash } = new URL(text);
   const url = `${origin}${pathname}`.replace(/\/+$/, "");
-  if (search || hash || !/^[\w.:/%~[\]-]+$/.test(url))
-    throw new InvalidArgumentError("Without query, fragment and unusual characters, please.");
+  if (search || hash || !PLAIN.test(url)) throw new InvalidArgumentError("Without query, fragment and unusual characters, please.");
   return url;
 }
 
-/** `https://relay.example.com/hooks/<name>`; a Failure where that was given as the relay's URL. */
-export function hookUrl(relay: string, name: string): string {
+/** `https://relay.example.com/hooks/<name>`; a Failure where that was given as the relay's URL, or nothing was. */
+export function hookUrl(relay: string | undefined, name: string): string {
+  if (relay === undefined) throw new Failure(2, "where is the relay? --url is missing", "write --url https://relay.example.com");
   const path = `/hooks/${name}`;
   if (relay.endsWith(path))
     throw new Failure(2, `--url is the relay's own, without ${path}`, `write --url ${relay.slice(0, -path.length)}`);
   return `${relay}${path}`;
+}
+
+/** The URL of the queue that a webhook's deliveries come from; a Failure where it cannot be told here, or a relay's URL was given beside it. */
+export function queueUrl(name: string, queue: SqsForm, relay: string | undefined, env: NodeJS.ProcessEnv): string {
+  if (relay !== undefined) throw new Failure(2, `webhooks.${name} takes its deliveries from a queue, and none by HTTP`, "leave --url out");
+  try {
+    const { url } = resolveSqs(queue, env);
+    if (PLAIN.test(url)) return url;
+  } catch (error) {
+    throw new Failure(2, `webhooks.${name}.queue: ${messageOf(error)}`);
+  }
+  throw new Failure(2, `webhooks.${name}.queue: has characters that no queue's URL has`);
 }
 
 export function warnIfOpen(url: string, terminal: Terminal): void {

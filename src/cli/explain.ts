@@ -1,7 +1,7 @@
 /** `mpo-relay explain`: what the relay would answer and store for a saved delivery. Opens no queue and no network. */
 import { readFile } from "node:fs/promises";
 import { Command, Option } from "commander";
-import { admit } from "../admit.ts";
+import { admit, queuedDelivery, type QueuedDelivery } from "../admit.ts";
 import { type Answer, answerOf } from "../app.ts";
 import { readSecretRef } from "../config/forms.ts";
 import { Refusal } from "../config/problem.ts";
@@ -27,7 +27,10 @@ interface Options {
 export function explainCommand(terminal: Terminal): Command {
   return new Command("explain")
     .summary("what a saved delivery would lead to")
-    .description("Runs a saved delivery through authentication, parsing and matching, and says what would happen. Stores nothing.")
+    .description(
+      "Runs a saved delivery through authentication, parsing and matching, and says what would happen. Stores nothing.\n" +
+        "Of a webhook with a queue the body is all: its messages have no headers, and need no proof.",
+    )
     .addOption(configOption())
     .requiredOption("-w, --webhook <name>", "the webhook that it came to, as in POST /hooks/<name>")
     .requiredOption("-b, --body <file>", "the request's body, byte for byte")
@@ -54,24 +57,39 @@ export function explainCommand(terminal: Terminal): Command {
 
 async function explain(options: Options, terminal: Terminal): Promise<void> {
   const config = await configured(options.config, terminal);
-  const headers = headersOf(options.header);
-  const method = options.method.toUpperCase() === "OPTIONS" ? "OPTIONS" : "POST";
-  const pathSecret = options.pathSecret === undefined ? null : await pathSecretOf(options.pathSecret, terminal);
-  const delivery: Delivery = { webhook: options.webhook, method, pathSecret, headers, body: await readBody(options.body) };
+  const delivery = await deliveryOf(options, config, terminal);
   const received = await answered(delivery, options, config, terminal);
   const answer = answerOf(received);
   for (const why of received.understood?.unreadable ?? []) terminal.err(`could not be read: ${oneLine(why)}`);
-  terminal.out(options.json ? JSON.stringify(contractOf(answer, received)) : prose(options, answer, received));
+  terminal.out(options.json ? JSON.stringify(contractOf(answer, received)) : prose(whatCame(delivery, options), answer, received));
+}
+
+async function deliveryOf(options: Options, config: RelayConfig, terminal: Terminal): Promise<Delivery | QueuedDelivery> {
+  const { webhook, header, pathSecret } = options;
+  if (Object.hasOwn(config.webhooks, webhook) && config.webhooks[webhook]?.queue) {
+    if (header.length > 0 || pathSecret !== undefined || options.method !== "POST")
+      throw new Failure(
+        2,
+        `webhooks.${webhook} has a queue: its messages are bodies alone`,
+        "leave --header, --path-secret and --method out",
+      );
+    return queuedDelivery(webhook, { id: "explained", body: Buffer.from(await readBody(options.body)).toString() });
+  }
+  const headers = headersOf(header);
+  const method = options.method.toUpperCase() === "OPTIONS" ? "OPTIONS" : "POST";
+  const secret = pathSecret === undefined ? null : await pathSecretOf(pathSecret, terminal);
+  return { webhook, method, pathSecret: secret, headers, body: await readBody(options.body) };
 }
 
 /** The edge's own order: webhook and method, size, authentication, then the pure half. */
-async function answered(delivery: Delivery, options: Options, config: RelayConfig, terminal: Terminal): Promise<Received> {
+async function answered(delivery: Delivery | QueuedDelivery, options: Options, config: RelayConfig, terminal: Terminal): Promise<Received> {
   const webhook = Object.hasOwn(config.webhooks, delivery.webhook) ? config.webhooks[delivery.webhook] : undefined;
   const now = terminal.now();
   try {
     if (!["POST", "OPTIONS"].includes(options.method.toUpperCase())) throw new RelayError("METHOD", "only POST");
     if (!webhook) throw new RelayError("UNKNOWN_WEBHOOK", "no such webhook");
-    if (delivery.body.byteLength > (webhook.maxBody ?? config.limits.body)) throw new RelayError("TOO_LARGE", "body too large");
+    if (!webhook.queue && delivery.body.byteLength > (webhook.maxBody ?? config.limits.body))
+      throw new RelayError("TOO_LARGE", "body too large");
     if (options.auth) {
       const observer = { outcome() {}, alarm: (code: string, line: { what: string }) => terminal.err(`${code}: ${line.what}`) };
       await admit(delivery, { config, readSecret: createSecretReader({ env: terminal.env }), observer }, now);
@@ -129,8 +147,11 @@ function contractOf({ status, decision, reason, headers, body }: Answer, { under
   };
 }
 
-function prose({ webhook, method }: Options, { status, decision, reason }: Answer, { understood }: Received): string {
-  const head = `${method.toUpperCase()} /hooks/${webhook} → ${status} ${decision}${reason === null ? "" : `, ${reason}`}`;
+const whatCame = ({ webhook, messageId }: Delivery | QueuedDelivery, { method }: Options) =>
+  messageId === undefined ? `${method.toUpperCase()} /hooks/${webhook}` : `a message of the queue of ${webhook}`;
+
+function prose(what: string, { status, decision, reason }: Answer, { understood }: Received): string {
+  const head = `${what} → ${status} ${decision}${reason === null ? "" : `, ${reason}`}`;
   const events = (understood?.events ?? []).map(
     (event) => `  push     ${imageOf(event)}${event.tag !== null && event.digest !== null ? ` ${event.digest}` : ""}`,
   );

@@ -12,12 +12,13 @@ import { adviceOn, deliver, hookUrl, isQueued, readable, relayUrl, type Reply, r
 import { duration } from "./duration.ts";
 import { hookOf, type KnownHook } from "./hook.ts";
 import { digestOption, tagOption } from "./image-options.ts";
+import { sendToQueue } from "./send-queue.ts";
 import type { SamplePush } from "./setup/setup.ts";
 import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
 
 interface Options {
   config?: string;
-  url: string;
+  url?: string;
   source?: string;
   module?: string;
   tag?: string;
@@ -35,11 +36,12 @@ export function sendCommand(terminal: Terminal, pause: Sleep = sleep): Command {
     .summary("a delivery to a relay that runs, as the registry would send it")
     .description(
       "Tells a relay of a push as this webhook's registry would, with the same body and proof; says what it answers, and what became of it.\n" +
+        "For a webhook with a queue: puts the body into that queue, from where the relay takes it.\n" +
         `Without --module and --tag it is a push of ${NOBODY}, which no override follows: nothing is nudged.`,
     )
     .argument("<name>", "the webhook, as in POST /hooks/<name>")
     .addOption(configOption())
-    .requiredOption("-u, --url <url>", "the relay, for example https://relay.example.com", relayUrl)
+    .option("-u, --url <url>", "the relay, for example https://relay.example.com; not for a webhook with a queue", relayUrl)
     .option("--source <source>", "where the module lies: a source's name, repo or alias (default: the first that fits the webhook)")
     .option("--module <module>", "the module that was pushed; with --tag a real one is nudged")
     .addOption(tagOption())
@@ -51,7 +53,7 @@ export function sendCommand(terminal: Terminal, pause: Sleep = sleep): Command {
     .option("--json", "print { webhook, image, digest, status, decision, reason, key, hint, clusters } on stdout")
     .addHelpText(
       "after",
-      "\nExit codes: 0 stored by the relay, and no cluster says that it failed; 1 not (refused, skipped, no answer); 2 wrong call or configuration.\n\n" +
+      "\nExit codes: 0 stored by the relay (or in the webhook's queue), and no cluster says that it failed; 1 not (refused, skipped, no answer); 2 wrong call or configuration.\n\n" +
         "Example:\n  mpo-relay send harbor --config relay.yaml --url https://relay.example.com\n" +
         "  mpo-relay send harbor --url https://relay.example.com --module echo --tag main --digest $(crane digest harbor.example.com/modules/echo:main)",
     )
@@ -61,9 +63,10 @@ export function sendCommand(terminal: Terminal, pause: Sleep = sleep): Command {
 async function send(name: string, options: Options, terminal: Terminal, pause: Sleep): Promise<void> {
   const config = await configured(options.config, terminal);
   const hook = hookOf(name, config, options.source);
-  const url = hookUrl(options.url, name);
-  warnIfOpen(options.url, terminal);
   const push = pushOf(hook, options, terminal.now());
+  if (hook.webhook.queue) return sendToQueue(hook, hook.webhook.queue, push, config, options, terminal);
+  const url = hookUrl(options.url, name);
+  warnIfOpen(url, terminal);
   const { headers, body: json } = hook.setup.sample(push);
   const body = JSON.stringify(json);
   const prove = (text: string) => proofOf(hook, text, push, options, terminal.env);

@@ -8,7 +8,8 @@ export function serveCommand(terminal: Terminal): Command {
   return new Command("serve")
     .summary("edge, queue and consumers in one process")
     .description(
-      "Listens for registries (POST /hooks/<webhook>), stores every push durably, and renews the overrides of each cluster that has `kubernetes`.\n" +
+      "Listens for registries (POST /hooks/<webhook>), or takes their events from a webhook's `queue`; stores every push durably,\n" +
+        "and renews the overrides of each cluster that has `kubernetes`.\n" +
         "One log line per outcome on stdout: JSON, or readable on a terminal. SIGTERM and SIGINT end it when what is in hand is settled.",
     )
     .addOption(configOption())

@@ -2,18 +2,18 @@
 import { randomBytes } from "node:crypto";
 import { rename, rm, writeFile } from "node:fs/promises";
 import { Command } from "commander";
-import type { SecretRef } from "../config.ts";
+import type { SecretRef, SqsForm } from "../config.ts";
 import type { AuthScheme } from "../providers/provider.ts";
 import { createSecretReader } from "../secrets.ts";
 import { configOption, configured, sameConfig, shortPath } from "./configuration.ts";
-import { hookUrl, readable, relayUrl, warnIfOpen } from "./deliver.ts";
+import { hookUrl, queueUrl, readable, relayUrl, warnIfOpen } from "./deliver.ts";
 import { hookOf, type KnownHook } from "./hook.ts";
-import { type Paste, SECRET } from "./setup/setup.ts";
+import { anyQueue, type Paste, SECRET } from "./setup/setup.ts";
 import { Failure, messageOf, type Terminal } from "./terminal.ts";
 
 interface Options {
   config?: string;
-  url: string;
+  url?: string;
   newSecret?: true;
   force?: true;
   showSecret?: true;
@@ -26,11 +26,16 @@ export function webhookCommand(terminal: Terminal): Command {
     .description(
       "Prints what has to be pasted at the registry, so that it tells this webhook of its pushes: a block of its configuration, calls of its API\n" +
         "for every project of the sources, or the fields of its page. Lines that begin with # are for you, the rest is to be pasted.\n" +
-        "The secret is not shown: a text for a shell reads it where the configuration says, another holds PASTE-THE-SECRET-HERE.",
+        "The secret is not shown: a text for a shell reads it where the configuration says, another holds PASTE-THE-SECRET-HERE.\n" +
+        "For a webhook with a queue: what fills that queue, and the policy that lets nobody else in.",
     )
     .argument("<name>", "the webhook, as in POST /hooks/<name>")
     .addOption(configOption())
-    .requiredOption("-u, --url <url>", "by which the registry reaches the relay, for example https://relay.example.com", relayUrl)
+    .option(
+      "-u, --url <url>",
+      "by which the registry reaches the relay, for example https://relay.example.com; not for a webhook with a queue",
+      relayUrl,
+    )
     .option("--source <source>", "a source at this registry, by its name, repo or alias (default: all that fit the webhook)")
     .option("--new-secret", "make a strong secret, and write it to the file that `secret: file:PATH` names (mode 0600)")
     .option("--force", "with --new-secret: also where that file is there already; its senders are refused from then on")
@@ -47,18 +52,29 @@ export function webhookCommand(terminal: Terminal): Command {
 async function webhook(name: string, options: Options, terminal: Terminal): Promise<void> {
   const config = await configured(options.config, terminal);
   const known = hookOf(name, config, options.source);
+  if (known.webhook.queue) return fromQueue(known, known.webhook.queue, options, terminal);
   const { scheme, places, title, setup } = known;
   const { username, oidc, provider } = known.webhook;
   const secret = secretOf(known);
   const url = hookUrl(options.url, name);
   const pastes = setup.paste({ name, url, auth: scheme.kind, username, oidc, places });
   oneRegistry(pastes);
-  warnIfOpen(options.url, terminal);
+  warnIfOpen(url, terminal);
   if (options.newSecret) await makeSecret(secret, scheme, options, terminal);
   const shown = options.showSecret ? await shownSecret(secret, terminal.env) : null;
   terminal.out(`# ${name}: ${title}, infra/registries/${provider}.md\n# ${setup.checked}`);
   for (const paste of pastes) terminal.out(`\n# ${paste.where}:\n${filled(paste, secret, shown)}`);
   for (const line of hints(known, pastes, options)) terminal.err(line);
+}
+
+/** There is no secret in it: the queue's policy is what keeps others out. */
+function fromQueue({ name, webhook, title, setup, places }: KnownHook, queue: SqsForm, options: Options, terminal: Terminal): void {
+  if (options.newSecret || options.force || options.showSecret)
+    throw new Failure(2, `webhooks.${name} has a queue, which needs no secret`, "leave --new-secret, --force and --show-secret out");
+  const url = queueUrl(name, queue, options.url, terminal.env);
+  terminal.out(`# ${name}: ${title}, infra/registries/${webhook.provider}.md\n# ${setup.checked}`);
+  for (const { where, text } of (setup.pasteQueue ?? anyQueue)({ url, places })) terminal.out(`\n# ${where}:\n${text}`);
+  terminal.err(`next: mpo-relay send ${name}${sameConfig(options.config)}`);
 }
 
 function oneRegistry(pastes: readonly Paste[]): void {

@@ -1,6 +1,6 @@
 /** The texts that mean something in a configuration: durations, sizes, repositories, references, queues. Each is read to its value or a {@link Refusal}. */
 import { resolve } from "node:path";
-import type { JournalForm, OpenableQueue, QueueForm, SecretRef } from "../config.ts";
+import type { JournalForm, OpenableQueue, QueueForm, SecretRef, SqsForm } from "../config.ts";
 import { Refusal } from "./problem.ts";
 
 const MILLISECONDS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
@@ -91,6 +91,14 @@ export function readQueue(text: string, folder: string): QueueForm | Refusal {
     ? { kind: "env", name, region: null, endpoint: null }
     : new Refusal("env: needs the name of a variable", "write env:NAME");
 }
+
+/** Where a registry's events come from: the URL of an SQS queue, or `env:NAME` that holds it. */
+export function readSqsQueue(text: string, folder: string): SqsForm | Refusal {
+  const form = readQueue(text, folder);
+  if (form instanceof Refusal) return form === NO_QUEUE ? NO_SQS_QUEUE : form;
+  return form.kind === "sqs" || form.kind === "env" ? form : NO_SQS_QUEUE;
+}
+const NO_SQS_QUEUE = new Refusal("not an SQS queue", "deliveries come from SQS alone: write the queue's URL, or env:NAME that holds it");
 
 /** `https://sqs.…/queue` or `hub:https://…`. */
 export function readQueueUrl(text: string): OpenableQueue | Refusal {

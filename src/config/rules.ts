@@ -2,14 +2,13 @@
  * Rules between the fields of a configuration. They read a sketch of the file that never fails, so that they speak
  * even where the schema has found problems too: every problem is told at once.
  */
-import { isDeepStrictEqual } from "node:util";
 import * as z from "zod";
-import type { QueueForm } from "../config.ts";
 import { providerNames, providers } from "../providers/index.ts";
 import { schemeOf } from "../providers/provider.ts";
-import { readQueue, readRepo, readUntil } from "./forms.ts";
+import { readRepo, readUntil } from "./forms.ts";
 import { oidcRules, oidcSketch } from "./oidc.ts";
-import { pathText, type Problem, Refusal, suggestion, type Tell } from "./problem.ts";
+import { pathText, type Problem, suggestion, type Tell } from "./problem.ts";
+import { isGiven, queueRules } from "./queues.ts";
 
 const word = z.string().nullish().catch(null);
 const words = z.array(z.string().catch("")).nullish().catch(null);
@@ -23,6 +22,11 @@ const webhook = z.object({
   sources: words,
   insecure: given,
   oidc: oidcSketch,
+  username: given,
+  maxBody: given,
+  queue: given,
+  region: given,
+  endpoint: given,
 });
 const source = z.object({ repo: word, name: word, aliases: words, clusters: words });
 const cluster = z.object({ queue: word, deadLetters: word });
@@ -32,7 +36,7 @@ const sketch = z.object({
   clusters: z.record(z.string(), cluster.catch({})).catch({}),
   unparsed: given,
 });
-type Sketch = z.infer<typeof sketch>;
+export type Sketch = z.infer<typeof sketch>;
 
 export function rulesOf(raw: unknown, now: Date): { problems: Problem[]; warnings: Problem[] } {
   const problems: Problem[] = [];
@@ -47,7 +51,10 @@ export function rulesOf(raw: unknown, now: Date): { problems: Problem[]; warning
   for (const [name, each] of Object.entries(file.data.webhooks)) {
     providerRules(name, each, problem);
     const row = providers[each.provider ?? ""];
-    if (isGiven(each.oidc) || (row && schemeOf(row, each.auth ?? null)?.kind === "oidc")) oidcRules(["webhooks", name], each, row, problem);
+    placeRules(name, each, problem);
+    if (isGiven(each.queue)) fromQueue(name, each, problem);
+    else if (isGiven(each.oidc) || (row && schemeOf(row, each.auth ?? null)?.kind === "oidc"))
+      oidcRules(["webhooks", name], each, row, problem);
     else secretRules(name, each, now, problem, into(warnings));
     narrowing(name, each, file.data, problem);
   }
@@ -65,6 +72,25 @@ function providerRules(name: string, { provider, auth }: Sketch["webhooks"][stri
   const kinds = row.auth.map((scheme) => scheme.kind);
   if (typeof auth !== "string" || kinds.some((kind) => kind === auth)) return;
   problem([...path, "auth"], `${provider} does not authenticate in this way`, `known: ${kinds.join(", ")}; the first is the default`);
+}
+
+function placeRules(name: string, each: Sketch["webhooks"][string], problem: Tell): void {
+  for (const key of ["region", "endpoint"] as const)
+    if (isGiven(each[key]) && !isGiven(each.queue))
+      problem(["webhooks", name, key], "there is no queue that it could be of", "take it out, or write queue:");
+}
+
+/** Nothing of a message proves who sent it, and nothing of it comes by HTTP: what is about either would only seem to protect. */
+function fromQueue(name: string, each: Sketch["webhooks"][string], problem: Tell): void {
+  const idle = ["auth", "secret", "previousSecret", "previousSecretUntil", "username", "insecure", "oidc", "maxBody"] as const;
+  for (const key of idle) {
+    if (!isGiven(each[key]) || each[key] === false) continue;
+    problem(
+      ["webhooks", name, key],
+      "has no meaning for deliveries from a queue",
+      "take it out: whoever may send to the queue is let in, and the queue's own policy says who",
+    );
+  }
 }
 
 function secretRules(name: string, each: Sketch["webhooks"][string], now: Date, problem: Tell, warn: Tell): void {
@@ -134,57 +160,3 @@ function sourceRules({ webhooks, sources, clusters }: Sketch, problem: Tell): vo
     if (typeof each.name === "string") taken.add(each.name);
   }
 }
-
-function queueRules({ webhooks, clusters, unparsed }: Sketch, problem: Tell): void {
-  const names = Object.keys(clusters);
-  const forms = new Map<string, string>();
-  const later: { path: string[]; text: string; of: string | null }[] = [{ path: ["unparsed"], text: textOf(unparsed), of: null }];
-  let needsUnparsed = Object.keys(webhooks).length > 0 && names.length > 0 && !isGiven(unparsed);
-  for (const [name, { queue, deadLetters }] of Object.entries(clusters)) {
-    later.push({ path: ["clusters", name, "deadLetters"], text: textOf(deadLetters), of: textOf(queue) });
-    if (name === "unparsed")
-      problem(["clusters", name], "this name is taken: the relay keeps unreadable deliveries under it", "choose another");
-    const form = typeof queue === "string" ? readQueue(queue, ".") : null;
-    if (form === null || form instanceof Refusal || form.kind === "embedded") needsUnparsed = false;
-    if (form === null || form instanceof Refusal) continue;
-    if (!isOfSqs(form)) continue; // in the others each cluster has its own queue
-    const key = keyOf(form);
-    const first = forms.get(key);
-    if (first !== undefined)
-      problem(
-        ["clusters", name, "queue"],
-        `the same queue as clusters.${first}`,
-        "one queue per cluster: a dead cluster stalls nobody else",
-      );
-    else forms.set(key, name);
-  }
-  for (const { path, text, of } of later) letterRules(path, text, of, forms, problem);
-  if (needsUnparsed) {
-    problem(
-      ["unparsed"],
-      "deliveries that cannot be read need a place",
-      "write unparsed: with a queue of its own, in the same forms as a cluster's queue",
-    );
-  }
-}
-
-/** Where letters go, `of` the queue of that text: never a queue that is consumed, where they would go round and round; and of the queue's own kind. */
-function letterRules(path: string[], text: string, of: string | null, queues: ReadonlyMap<string, string>, problem: Tell): void {
-  const form = readQueue(text, ".");
-  if (form instanceof Refusal) return;
-  const taken = isOfSqs(form) ? queues.get(keyOf(form)) : undefined;
-  if (taken !== undefined) problem(path, `the queue of clusters.${taken}: letters there would be taken for records`, "write another queue");
-  const own = of === null ? form : readQueue(of, ".");
-  if (own instanceof Refusal || (isOfSqs(own) ? isOfSqs(form) : isDeepStrictEqual(own, form))) return;
-  problem(
-    path,
-    "cannot hold the dead letters of this queue",
-    isOfSqs(own) ? "write an SQS queue" : "leave it out: they lie beside the queue",
-  );
-}
-
-const textOf = (value: unknown) => (typeof value === "string" ? value : "");
-const isOfSqs = (form: QueueForm) => form.kind === "sqs" || form.kind === "env";
-const keyOf = (form: QueueForm) => (form.kind === "sqs" ? form.url : form.kind === "env" ? `env:${form.name}` : JSON.stringify(form));
-
-const isGiven = (value: unknown) => value !== undefined && value !== null;

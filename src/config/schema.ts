@@ -23,7 +23,10 @@ export function relaySchema(folder: string) {
     maxBody: optional(bytes),
     insecure: z.boolean().default(false),
     oidc: optional(oidc(folder)),
-  });
+    queue: optional(written((at) => forms.readSqsQueue(at, folder))),
+    region: optional(text),
+    endpoint: optional(written(forms.readUrl)),
+  }).transform(({ region, endpoint, ...rest }) => ({ ...rest, queue: rest.queue && { ...rest.queue, region, endpoint } }));
   const source = block({
     repo,
     name: optional(text.max(253, "is too long")), // as long as an object's name; records hold no longer one

@@ -30,8 +30,8 @@ export interface World {
   image(module: string): string;
   /** What that image's tag resolves to in the registry. */
   resolve(module: string): Promise<string | null>;
-  /** Writes a relay.yaml for the cluster `dev`; a role that the process has not is left out of it. Gives its path. */
-  writeConfig(file: string, options: { queue: string; edge: boolean; consumer: boolean }): Promise<string>;
+  /** Writes a relay.yaml for the cluster `dev`; a role that the process has not is left out of it. `webhooks`: in place of the registry's. Gives its path. */
+  writeConfig(file: string, options: { queue: string; edge: boolean; consumer: boolean; webhooks?: object }): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -110,12 +110,15 @@ async function build(
     folder: folder.path,
     image: (module) => `${repo}/${module}:${TAG}`,
     resolve: (module) => registry.resolve(`${PATH}/${module}`, TAG),
-    writeConfig: async (name, { queue, edge, consumer }) => {
+    writeConfig: async (
+      name,
+      { queue, edge, consumer, webhooks = { registry: { provider: "distribution", secret: "file:webhook.secret" } } },
+    ) => {
       const kubernetes = { server, ca: "file:ca.crt", token: "file:token" };
       const file = join(folder.path, name);
       const config = {
         ...(edge && {
-          webhooks: { registry: { provider: "distribution", secret: "file:webhook.secret" } },
+          webhooks,
           sources: [{ repo, name: SOURCE }],
           listen: `127.0.0.1:${relayPort}`,
           unparsed: "embedded:./data",

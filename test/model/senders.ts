@@ -29,7 +29,16 @@ const PROVIDERS: Readonly<Record<Kind, string>> = { full: "distribution", second
 export const CONFIG = configOf();
 
 function configOf(): RelayConfig {
-  const common = { auth: null, secret: null, previousSecret: null, previousSecretUntil: null, username: null, insecure: true, oidc: null };
+  const common = {
+    auth: null,
+    secret: null,
+    previousSecret: null,
+    previousSecretUntil: null,
+    username: null,
+    insecure: true,
+    oidc: null,
+    queue: null,
+  };
   const webhooks: Record<string, WebhookConfig> = {};
   for (const kind of KINDS) {
     for (const number of [1, 2]) {

@@ -19,7 +19,7 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
     /^src\/(?:(?:admit|auth|bodies|body|circuit|config|limiter|match|nudge|observe|oidc|pace|secrets|settle|sign|status|story|unparsed)\.ts$|(?:config|providers)\/)/,
   ],
   ["use cases", /^src\/(?:receive|redrive|renew|confirm|pushes)\.ts$/],
-  ["drivers", /^src\/(?:app|consume|worker)\.ts$/],
+  ["drivers", /^src\/(?:app|consume|inbox|take|worker)\.ts$/],
   ["adapters", /^src\/(?:queue|cluster|journal)\//],
   ["wiring", /^src\/(?:consumer|journals|lambda|process|queues|relay)\.ts$/],
   ["processes", /^(?:functions|src\/cli|src\/sandbox)\//],

@@ -28,6 +28,7 @@ export const webhook: WebhookConfig = {
   maxBody: null,
   insecure: false,
   oidc: null,
+  queue: null,
 };
 
 export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {

@@ -24,6 +24,12 @@ export interface Hook {
   readonly places: readonly Place[];
 }
 
+/** The queue that a webhook's deliveries come from. `url` is an SQS queue's. */
+export interface FilledQueue {
+  readonly url: string;
+  readonly places: readonly Place[];
+}
+
 /** `sh`: into a shell. `file`: into a configuration file. `steps`: for a person at a page of settings. */
 export interface Paste {
   readonly kind: "sh" | "file" | "steps";
@@ -56,10 +62,23 @@ export interface RegistrySetup {
   readonly hosts?: RegExp;
   /** The best way first, others behind it. */
   paste(hook: Hook): readonly Paste[];
+  /** Where the webhook has a queue. Left out: {@link anyQueue}. */
+  pasteQueue?(queue: FilledQueue): readonly Paste[];
   sample(push: SamplePush): Sample;
 }
 
 export const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+
+/** For senders of no particular make. */
+export function anyQueue({ url }: FilledQueue): Paste[] {
+  const text = lines(
+    `Queue    ${url}`,
+    "Message  the body of each delivery as it is, without an envelope around it",
+    "Policy   sqs:SendMessage for this sender and nobody else: whoever may send to the queue is let in",
+    "Relay    sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility",
+  );
+  return [{ kind: "steps", where: "whatever writes into the queue", text }];
+}
 
 export function lines(...each: readonly string[]): string {
   return each.join("\n");

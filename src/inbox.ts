@@ -1,0 +1,96 @@
+/**
+ * The edge's other entrance: a registry's events from a queue. Each message goes through `receive` like a delivery by HTTP, and is
+ * acknowledged once that has stored it or found it not for us. Until then it stays in the queue, which shows it again.
+ */
+import { providerOf, queuedDelivery, type QueuedDelivery } from "./admit.ts";
+import { ADVICE, RelayError, toRelayError } from "./outcome.ts";
+import type { Queue, QueueRecord } from "./queue/queue.ts";
+import { receive, type ReceiveContext } from "./receive.ts";
+import { pause, take } from "./take.ts";
+import { unparsedLetter } from "./unparsed.ts";
+
+export interface InboxContext extends ReceiveContext {
+  readonly webhook: string;
+  readonly queue: Pick<Queue, "receive" | "acknowledge" | "extend">;
+  readonly random?: () => number;
+}
+
+const BATCH = 10;
+/** A message is worked on for a second or two, so one that a crash left behind is soon there again. */
+const VISIBILITY_SECONDS = 30;
+/** Of what fails for itself alone. A store that is away fails every message, and none of them is to blame. */
+const MAX_RECEIVES = 8;
+const MAX_BACKOFF_SECONDS = 900;
+
+/** Runs until `signal` is aborted; resolves when the messages in hand are acknowledged or left in the queue. */
+export async function takeIn(context: InboxContext, signal: AbortSignal): Promise<void> {
+  const taker = { ...context, whose: { webhook: context.webhook } };
+  while (!signal.aborted) {
+    const records = await take(taker, { max: BATCH, visibilitySeconds: VISIBILITY_SECONDS }, signal);
+    const ends = await Promise.all(records.map((record) => isSettled(record, context)));
+    const left = records.filter((_, index) => !ends[index]);
+    await acknowledge(
+      records.filter((_, index) => ends[index]),
+      context,
+    );
+    await Promise.all(left.map((record) => backOff(record, context)));
+    if (left.length > 0) await pause(signal);
+  }
+}
+
+/** False: it stays in the queue. */
+async function isSettled(record: QueueRecord, context: InboxContext): Promise<boolean> {
+  const delivery = queuedDelivery(context.webhook, record);
+  const error = await errorOf(delivery, context);
+  if (error === null) return true;
+  if (error.code === "QUEUE_UNAVAILABLE" || record.receiveCount < MAX_RECEIVES) return false;
+  return isKept(delivery, `received ${record.receiveCount} times, never settled: ${error.message}`, context);
+}
+
+/** null: it is stored, or not for us. */
+async function errorOf(delivery: QueuedDelivery, context: InboxContext): Promise<RelayError | null> {
+  try {
+    const { outcome } = await receive(delivery, context);
+    if (outcome.kind === "done" || outcome.kind === "skipped") return null;
+    return outcome.kind === "failed" ? outcome.error : new RelayError("INTERNAL", `${outcome.kind} at the edge`);
+  } catch (thrown) {
+    const error = toRelayError(thrown);
+    tell(error, context);
+    return error;
+  }
+}
+
+/** Among the deliveries that could not be read: there people see it, and `dlq redrive` gives it another run. */
+async function isKept(delivery: QueuedDelivery, why: string, context: InboxContext): Promise<boolean> {
+  try {
+    const webhook = context.config.webhooks[context.webhook];
+    await context.storeUnparsed(unparsedLetter(delivery, (webhook && providerOf(webhook).redact) ?? [], [why], context.now()));
+    context.observer.alarm("LAST_RECEIVE", {
+      what: "a delivery from the queue failed again and again; it is kept raw: `mpo-relay dlq list --cluster unparsed`, redrive it after the cause is gone",
+      webhook: context.webhook,
+      why,
+    });
+    return true;
+  } catch (thrown) {
+    tell(toRelayError(thrown), context);
+    return false;
+  }
+}
+
+/** Where it fails the messages come again, each with the key that it had. */
+async function acknowledge(records: readonly QueueRecord[], context: InboxContext): Promise<void> {
+  if (records.length === 0) return;
+  await context.queue.acknowledge(records).catch((thrown: unknown) => tell(toRelayError(thrown, "QUEUE_UNAVAILABLE"), context));
+}
+
+/** Hidden for longer each time, so that what cannot be stored does not stand before what can. */
+async function backOff(record: QueueRecord, { queue, random = Math.random }: InboxContext): Promise<void> {
+  const seconds = Math.min(MAX_BACKOFF_SECONDS, 2 ** record.receiveCount) * (0.5 + random() / 2);
+  await queue.extend(record, seconds).catch(() => {
+    // it shows again when its visibility ends
+  });
+}
+
+function tell({ code, message }: RelayError, { observer, webhook }: InboxContext): void {
+  observer.alarm(code, { what: ADVICE[code] ?? message, webhook, why: message });
+}
