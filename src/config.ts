@@ -73,6 +73,18 @@ export interface SourceConfig {
   readonly modules: readonly string[];
   /** Cluster names; resolved: "all clusters" is written out. */
   readonly clusters: readonly string[];
+  /** How to ask its registry what a tag names; null: it is never asked. */
+  readonly registry: RegistryAccess | null;
+}
+/** Read access to a registry. Neither a user nor a docker config: anonymously. */
+export interface RegistryAccess {
+  readonly username: string | null;
+  readonly password: SecretRef | null;
+  /** A docker config.json with `auths`, as in a Secret of type kubernetes.io/dockerconfigjson. */
+  readonly dockerConfig: SecretRef | null;
+  readonly ca: SecretRef | null;
+  /** http in place of https. */
+  readonly plainHttp: boolean;
 }
 export type KubernetesConfig =
   | { kind: "inCluster" }

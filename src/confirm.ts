@@ -2,7 +2,8 @@
 import type { OverrideStatus } from "./cluster/overrides.ts";
 import { encode, type Look, type RenewRequest } from "./event.ts";
 import { nudgeOf } from "./nudge.ts";
-import { type Detail, type Outcome, RelayError } from "./outcome.ts";
+import { type Detail, type Outcome, RelayError, toRelayError } from "./outcome.ts";
+import type { Registry } from "./registry/registry.ts";
 import type { RenewContext } from "./renew.ts";
 import { adviceOn, verdictOf } from "./status.ts";
 
@@ -11,7 +12,10 @@ const RENUDGE_SECONDS = [60, 300, 300] as const;
 /** Clocks of Deckhouse and of the relay differ by less. */
 const SKEW_MS = 2_000;
 
-export type ConfirmContext = Omit<RenewContext, "pace">;
+export interface ConfirmContext extends Omit<RenewContext, "pace"> {
+  /** What tags name now; left out: nobody can be asked. */
+  readonly registry?: Registry;
+}
 
 /** Throws RelayError for what the cluster or the queue cannot do now, and UNCONFIRMED when the last look shows no effect. */
 export async function confirm(record: RenewRequest, context: ConfirmContext): Promise<Outcome> {
@@ -27,7 +31,8 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   const { status } = override;
   const lastStep = context.tuning.looksMs.length - 1;
   const verdict = verdictOf(status.message);
-  if (verdict === "ok" && isPickedUp(request, status, look, lastStep)) return pickedUp(request, status, look, context.now());
+  const named = await tagNow(request, look.step === lastStep, context);
+  if (verdict === "ok" && isPickedUp(request, status, look, lastStep, named.image)) return pickedUp(request, status, look, context.now());
   if (verdict === "ok" && isRivals(request, status, look, lastStep))
     return superseded("the push that the sender's clock calls later is there");
   if (verdict === "refused" && look.step >= 1 && !isOfAnotherPush(status, look, lastStep)) {
@@ -35,17 +40,37 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   }
   if (verdict === "error" && request.retries < RENUDGE_SECONDS.length && isNewError(status, look)) return renudge(request, status, context);
   if (look.step < lastStep) return nextLook(request, look, context);
-  return atTheEnd(request, status, look);
+  return atTheEnd(request, status, look, named);
 }
 
-/** The wanted digest is there; or, where none is known (or it is an index's, of which Deckhouse shows a child), the digest changed. */
-function isPickedUp(request: RenewRequest, status: OverrideStatus, look: Look, lastStep: number): boolean {
+/** What the tag names now, by the registry. `why`: it was asked in vain. */
+interface TagNow {
+  readonly image: string | null;
+  readonly why: string | null;
+}
+
+/** Asked only where the push itself does not tell what to wait for, and once more before it is given up. */
+async function tagNow(request: RenewRequest, isLast: boolean, { registry }: ConfirmContext): Promise<TagNow> {
+  if (!registry || (knowsDigest(request) && !isLast)) return { image: null, why: null };
+  try {
+    return { image: (await registry.resolve(request))?.image ?? null, why: null };
+  } catch (thrown) {
+    return { image: null, why: toRelayError(thrown).message };
+  }
+}
+
+/**
+ * The wanted digest is there; or, where none is known (or it is an index's, of which Deckhouse shows a child), what the registry says that the
+ * tag names now; or, where nobody can be asked, the digest changed.
+ */
+function isPickedUp(request: RenewRequest, status: OverrideStatus, look: Look, lastStep: number, named: string | null): boolean {
   if (request.digest !== null && status.imageDigest === request.digest) {
     // it held that digest before we patched: equality proves nothing until Deckhouse must have looked, and its one worker may be busy
     const provesNothing = look.digest === request.digest && look.updatedAt === status.updatedAt;
     return !provesNothing || look.step >= lastStep - 1;
   }
-  return !knowsDigest(request) && status.imageDigest !== look.digest;
+  if (knowsDigest(request)) return false;
+  return named === null ? status.imageDigest !== look.digest : status.imageDigest === named;
 }
 
 /**
@@ -108,15 +133,18 @@ function nextLook(request: RenewRequest, look: Look, context: ConfirmContext): O
   };
 }
 
-function atTheEnd(request: RenewRequest, status: OverrideStatus, look: Look): Outcome {
+function atTheEnd(request: RenewRequest, status: OverrideStatus, look: Look, named: TagNow): Outcome {
   if (verdictOf(status.message) === "ok") {
+    if (named.image !== null && named.image === status.imageDigest)
+      return superseded("the tag names another image by now, and Deckhouse runs that one");
     const moved = status.updatedAt !== null && Date.parse(status.updatedAt) > Date.parse(look.patchedAt) + SKEW_MS;
     if (knowsDigest(request) && moved) return superseded("Deckhouse deployed after the nudge, and another digest than this push's");
-    if (!knowsDigest(request)) return { kind: "done", code: "UNVERIFIED", detail: { digest: status.imageDigest } };
+    if (!knowsDigest(request) && named.image === null)
+      return { kind: "done", code: "UNVERIFIED", detail: { digest: status.imageDigest, ...(named.why !== null && { why: named.why }) } };
   }
   throw new RelayError(
     "UNCONFIRMED",
-    `override ${request.module} with tag ${request.tag} shows digest ${status.imageDigest ?? "none"}, wanted ${request.digest ?? "unknown"}, message "${status.message.slice(0, 300)}"`,
+    `override ${request.module} with tag ${request.tag} shows digest ${status.imageDigest ?? "none"}, wanted ${request.digest ?? named.image ?? "unknown"}${named.why === null ? "" : ` (${named.why})`}, message "${status.message.slice(0, 300)}"`,
   );
 }
 

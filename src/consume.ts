@@ -3,7 +3,7 @@
  * A record is settled by a copy (store the next one, then delete the old one), so its receive count only counts crashes.
  */
 import type { Circuit } from "./circuit.ts";
-import { confirm } from "./confirm.ts";
+import { confirm, type ConfirmContext } from "./confirm.ts";
 import { decode, type RenewRequest, toAscii } from "./event.ts";
 import { entryOf, type NewEntry, type Note } from "./journal/journal.ts";
 import type { Observer } from "./observe.ts";
@@ -12,7 +12,7 @@ import type { Queue, QueueRecord } from "./queue/queue.ts";
 import { renew, type RenewContext } from "./renew.ts";
 import { entryAbout, hopOf, type Settlement, settlementOf } from "./settle.ts";
 
-export interface ConsumeContext extends RenewContext {
+export interface ConsumeContext extends RenewContext, Pick<ConfirmContext, "registry"> {
   readonly cluster: string;
   readonly queue: Pick<Queue, "acknowledge" | "defer" | "bury">;
   readonly observer: Observer;

@@ -8,6 +8,7 @@ import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
 import { createPace } from "./pace.ts";
 import type { Queue } from "./queue/queue.ts";
+import { createRegistry } from "./registries.ts";
 import { createSecretReader } from "./secrets.ts";
 
 /** The cluster's overrides by the configured way in; throws where there is none. Nothing is opened yet: see {@link openLate}. */
@@ -35,6 +36,7 @@ export function consumeContext(config: RelayConfig, { cluster, queue, overrides,
     overrides,
     observer,
     ...(note && { note }),
+    ...(config.sources.some(({ registry }) => registry !== null) && { registry: createRegistry(config.sources, createSecretReader()) }),
     send: (records) => queue.send(records),
     now: () => new Date(),
     tuning: config.tuning,

@@ -47,6 +47,7 @@ export type ErrorCode =
   | "NO_MEMORY" // all bodies in hand together are too many
   | "QUEUE_UNAVAILABLE"
   | "JOURNAL_UNAVAILABLE" // holds up nothing: the push goes on, its story has a gap
+  | "REGISTRY_UNAVAILABLE" // a look-up failed: decided without it
   | "INTERNAL"
   // consumer
   | "CLUSTER_UNREACHABLE" // refused, reset, timeout, TLS
@@ -125,6 +126,7 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
   WORKER_TOO_OLD: "defer",
   QUEUE_UNAVAILABLE: "defer",
   JOURNAL_UNAVAILABLE: "defer",
+  REGISTRY_UNAVAILABLE: "defer",
   INTERNAL: "defer",
   FORBIDDEN: "forbidden",
   FORBIDDEN_BY_POLICY: "bury",

@@ -120,7 +120,15 @@ clusters:
         },
       },
       sources: [
-        { repo: "registry.example.com/deckhouse/modules", name: null, noise: "drop", aliases: [], modules: ["*"], clusters: ["dev"] },
+        {
+          repo: "registry.example.com/deckhouse/modules",
+          name: null,
+          noise: "drop",
+          aliases: [],
+          modules: ["*"],
+          clusters: ["dev"],
+          registry: null,
+        },
       ],
       clusters: { dev: { queue: { kind: "embedded", folder: join(folder, "data") }, deadLetters: null, kubernetes: null } },
       unparsed: { kind: "embedded", folder: join(folder, "data") },

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { confirm } from "../src/confirm.ts";
 import { decode, type RenewRequest } from "../src/event.ts";
+import { RelayError } from "../src/outcome.ts";
 import { renew } from "../src/renew.ts";
 import { at, digestOf, fakeContext, requestOf } from "./support/relay.ts";
 
@@ -189,4 +190,65 @@ it("confirm does not spend at once the looks that fell due in an outage", async 
     waits.push(outcome.kind === "deferred" ? outcome.seconds : outcome);
   }
   expect(waits).toEqual([20, 60, 210]);
+});
+
+describe("confirm: the registry is asked what the tag names", () => {
+  const naming = (image: string | null, asked: string[] = []) => ({
+    async resolve(push: { image: string }) {
+      asked.push(push.image);
+      if (image === "down") throw new RelayError("REGISTRY_UNAVAILABLE", "registry.example.com: ECONNREFUSED");
+      return image === null ? null : { digest: digestOf("f"), image: digestOf(image) };
+    },
+  });
+
+  it("where the push has no digest: what Deckhouse shows must be that", async () => {
+    const world = await nudged({ digest: null });
+    world.cluster.set({ status: ready("x") });
+    const other = { ...world.context, registry: naming("b") };
+    expect(await confirm(world.record, other)).toMatchObject({ kind: "deferred" });
+    await expect(confirm(world.atStep(LAST), other)).rejects.toMatchObject({
+      code: "UNCONFIRMED",
+      message: expect.stringContaining(digestOf("b")),
+    });
+    expect(await confirm(world.record, { ...world.context, registry: naming("x") })).toMatchObject({ code: "PICKED_UP" });
+  });
+
+  it("where the push has no digest and nothing changed: the state itself is the proof, at the first look", async () => {
+    const world = await nudged({ digest: null });
+    expect(await confirm(world.record, { ...world.context, registry: naming("0") })).toMatchObject({ code: "PICKED_UP" });
+  });
+
+  it("where the push was an index, of which Deckhouse shows a child", async () => {
+    const world = await nudged({ index: true });
+    world.cluster.set({ status: ready("c") });
+    expect(await confirm(world.record, { ...world.context, registry: naming("c") })).toMatchObject({ code: "PICKED_UP" });
+    expect(await confirm(world.record, { ...world.context, registry: naming("d") })).toMatchObject({ kind: "deferred" });
+  });
+
+  it("not for a push whose digest is known, but once more before it is given up", async () => {
+    const asked: string[] = [];
+    const world = await nudged();
+    world.cluster.set({ status: ready("x", at(-3600)) });
+    const context = { ...world.context, registry: naming("x", asked) };
+    await confirm(world.record, context);
+    expect(asked).toEqual([]);
+    expect(await confirm(world.atStep(LAST), context)).toMatchObject({
+      code: "SUPERSEDED",
+      detail: { why: expect.stringContaining("another image") },
+    });
+    expect(asked).toEqual([requestOf().image]);
+  });
+
+  it("in vain: it is decided as without it, and the end says why", async () => {
+    const world = await nudged({ digest: null });
+    const context = { ...world.context, registry: naming("down") };
+    expect(await confirm(world.record, context)).toMatchObject({ kind: "deferred" });
+    expect(await confirm(world.atStep(LAST), context)).toMatchObject({
+      code: "UNVERIFIED",
+      detail: { why: expect.stringContaining("ECONNREFUSED") },
+    });
+    world.cluster.set({ status: ready("x") });
+    expect(await confirm(world.record, context)).toMatchObject({ code: "PICKED_UP" });
+    expect(await confirm(world.record, { ...world.context, registry: naming(null) })).toMatchObject({ code: "PICKED_UP" });
+  });
 });

@@ -34,6 +34,7 @@ export function relaySchema(folder: string) {
     aliases: z.array(repo).default([]),
     modules: z.array(text).min(1).default(["*"]),
     clusters: optional(z.array(text)),
+    registry: optional(registryAccess(folder)),
   });
   const cluster = block({
     queue,
@@ -99,6 +100,19 @@ const tuning = block({
   looks: looks.default(DEFAULT_LOOKS_MS),
   patchesPerSecond: z.number().positive().max(10_000).default(50),
 }).transform((each) => ({ cooldownMs: each.cooldown, looksMs: each.looks, patchesPerSecond: each.patchesPerSecond }));
+
+function registryAccess(folder: string) {
+  const secretRef = written((ref) => forms.readSecretRef(ref, folder));
+  return block({
+    username: optional(text),
+    password: optional(secretRef),
+    dockerConfig: optional(secretRef),
+    ca: optional(secretRef),
+    plainHttp: z.boolean().default(false),
+  })
+    .refine(({ username, password }) => (username === null) === (password === null), "username and password go together")
+    .refine(({ username, dockerConfig }) => username === null || dockerConfig === null, "write username and password, or dockerConfig");
+}
 
 /** What is mandatory depends on the provider: the rules know. */
 function oidc(folder: string) {

@@ -13,15 +13,15 @@ export interface Import {
 /** From the words that all share up to the processes. A file imports from its own layer and from lower ones. */
 const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["words", /^src\/(?:event|outcome)\.ts$/],
-  ["ports", /^src\/(?:queue\/queue|cluster\/overrides|journal\/journal)\.ts$/],
+  ["ports", /^src\/(?:queue\/queue|cluster\/overrides|journal\/journal|registry\/registry)\.ts$/],
   [
     "rules",
     /^src\/(?:(?:admit|auth|bodies|body|circuit|config|limiter|match|nudge|observe|oidc|pace|secrets|settle|sign|status|story|unparsed)\.ts$|(?:config|providers)\/)/,
   ],
   ["use cases", /^src\/(?:receive|redrive|renew|confirm|pushes)\.ts$/],
   ["drivers", /^src\/(?:app|consume|inbox|take|worker)\.ts$/],
-  ["adapters", /^src\/(?:queue|cluster|journal)\//],
-  ["wiring", /^src\/(?:consumer|journals|lambda|process|queues|relay)\.ts$/],
+  ["adapters", /^src\/(?:queue|cluster|journal|registry)\//],
+  ["wiring", /^src\/(?:consumer|journals|lambda|process|queues|registries|relay)\.ts$/],
   ["processes", /^(?:functions|src\/cli|src\/sandbox)\//],
 ];
 /** Layers that do not import from all lower ones. Adapters know ports and configuration, and nothing of what is done with them; nor do others know adapters. */

@@ -15,6 +15,7 @@ export const source: SourceConfig = {
   aliases: [],
   modules: ["*"],
   clusters: ["dev"],
+  registry: null,
 };
 export const webhook: WebhookConfig = {
   provider: "distribution",

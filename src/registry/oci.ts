@@ -1,0 +1,143 @@
+/**
+ * The registry port over the OCI distribution protocol: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
+ * One HEAD for a tag; of an index also the index itself, and one token for a repository as long as it lasts.
+ */
+import { createHash } from "node:crypto";
+import * as z from "zod";
+import { DIGEST } from "../event.ts";
+import { RelayError } from "../outcome.ts";
+import type { Http, HttpAnswer } from "./http.ts";
+import type { Resolved } from "./registry.ts";
+
+/** How to get in; null: anonymously. */
+export interface Credential {
+  readonly username: string;
+  readonly password: string;
+}
+export interface Place {
+  /** `host[:port]/path`, without tag. */
+  readonly repository: string;
+  readonly plainHttp: boolean;
+  readonly ca: string | null;
+  readonly credential: Credential | null;
+}
+
+const INDEXES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+const ACCEPT = [...INDEXES, ...MANIFESTS].join(", ");
+
+const index = z.object({
+  manifests: z.array(
+    z.object({ digest: z.string().regex(DIGEST), platform: z.object({ os: z.string(), architecture: z.string() }).optional() }),
+  ),
+});
+/** https://distribution.github.io/distribution/spec/auth/token/ */
+const token = z.object({ token: z.string().optional(), access_token: z.string().optional(), expires_in: z.number().optional() });
+
+const TOKEN_SECONDS = 60; // what the specification says where the answer says nothing
+const TOKEN_MARGIN_SECONDS = 10;
+
+export class OciRegistry {
+  readonly #http: Http;
+  readonly #now: () => number;
+  /** The `Authorization` that a repository took last, until when. */
+  readonly #known = new Map<string, { authorization: string; until: number }>();
+
+  constructor(http: Http, now: () => number = Date.now) {
+    this.#http = http;
+    this.#now = now;
+  }
+
+  /** null: no such tag or repository. Throws RelayError REGISTRY_UNAVAILABLE. */
+  async resolve(place: Place, tag: string): Promise<Resolved | null> {
+    const head = await this.#manifest(place, tag, "HEAD");
+    if (head.status === 404) return null;
+    const given = head.headers["docker-content-digest"] ?? "";
+    if (DIGEST.test(given) && !isIndex(head)) return { digest: given, image: given };
+    const whole = await this.#manifest(place, DIGEST.test(given) ? given : tag, "GET");
+    if (whole.status === 404) return null; // moved in between
+    const digest = digestOf(whole.body);
+    return { digest, image: isIndex(whole) ? childOf(whole.body, place) : digest };
+  }
+
+  async #manifest(place: Place, reference: string, method: "GET" | "HEAD"): Promise<HttpAnswer> {
+    const [host = "", ...path] = place.repository.split("/");
+    const url = new URL(`${place.plainHttp ? "http" : "https"}://${apiHost(host)}/v2/${path.join("/")}/manifests/${reference}`);
+    const known = this.#known.get(place.repository);
+    const first = known && known.until > this.#now() ? known.authorization : null;
+    const ask = (authorization: string | null) =>
+      this.#http({ url, method, headers: { accept: ACCEPT, ...(authorization !== null && { authorization }) }, ca: place.ca });
+    let answer = await ask(first);
+    if (answer.status === 401) {
+      const authorization = await this.#authorize(place, path.join("/"), answer.headers["www-authenticate"] ?? "");
+      answer = await ask(authorization);
+    }
+    if (answer.status === 200 || answer.status === 404) return answer;
+    throw unavailable(url, STATUSES[answer.status] ?? `it answers ${answer.status}`);
+  }
+
+  /** What a challenge asks for; remembered for the repository. */
+  async #authorize(place: Place, path: string, challenge: string): Promise<string> {
+    const { repository, credential, ca } = place;
+    const basic = credential && `Basic ${Buffer.from(`${credential.username}:${credential.password}`).toString("base64")}`;
+    const [scheme = ""] = challenge.split(" ", 1);
+    if (scheme.toLowerCase() !== "bearer") {
+      if (basic === null) throw unavailable(repository, "it wants a user and a password, and the configuration has none");
+      this.#known.set(repository, { authorization: basic, until: Number.POSITIVE_INFINITY });
+      return basic;
+    }
+    const asked = Object.fromEntries([...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, name, value]) => [name, value]));
+    const url = realmOf(asked["realm"] ?? "", place);
+    if (asked["service"]) url.searchParams.set("service", asked["service"]);
+    url.searchParams.set("scope", `repository:${path}:pull`);
+    const answer = await this.#http({ url, method: "GET", headers: basic === null ? {} : { authorization: basic }, ca });
+    const read = token.safeParse(json(answer.body));
+    const text = read.success ? (read.data.token ?? read.data.access_token) : undefined;
+    if (answer.status !== 200 || text === undefined)
+      throw unavailable(url, STATUSES[answer.status] ?? `its token service answers ${answer.status}`);
+    const seconds = Math.max(0, (read.data?.expires_in ?? TOKEN_SECONDS) - TOKEN_MARGIN_SECONDS);
+    const authorization = `Bearer ${text}`;
+    this.#known.set(repository, { authorization, until: this.#now() + seconds * 1000 });
+    return authorization;
+  }
+}
+
+/** A password goes nowhere in the clear that the configuration did not allow. */
+function realmOf(realm: string, { repository, plainHttp }: Place): URL {
+  const url = URL.canParse(realm) ? new URL(realm) : null;
+  if (url && (url.protocol === "https:" || (plainHttp && url.protocol === "http:"))) return url;
+  throw unavailable(repository, "its challenge names no token service over https");
+}
+
+/** https://github.com/moby/moby/blob/master/registry/config.go: the name that images carry is not the one that serves them. */
+const apiHost = (host: string) => (host === "docker.io" ? "registry-1.docker.io" : host);
+
+const isIndex = ({ headers }: HttpAnswer) => INDEXES.includes((headers["content-type"] ?? "").split(";")[0]?.trim() ?? "");
+
+/** As the library does that Deckhouse pulls with: https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/options.go (defaultPlatform) */
+function childOf(body: Buffer, { repository }: Place): string {
+  const read = index.safeParse(json(body));
+  const child = read.data?.manifests.find(({ platform }) => platform?.os === "linux" && platform.architecture === "amd64");
+  if (!child) throw unavailable(repository, "its index has no manifest for linux/amd64");
+  return child.digest;
+}
+
+const digestOf = (body: Buffer) => `sha256:${createHash("sha256").update(body).digest("hex")}`;
+
+const STATUSES: Readonly<Record<number, string>> = {
+  401: "it refuses the credential",
+  403: "it refuses the credential the right to pull",
+  429: "it answers 429, too many requests",
+};
+
+function json(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString("utf8"));
+  } catch {
+    return null;
+  }
+}
+
+function unavailable(where: URL | string, what: string): RelayError {
+  return new RelayError("REGISTRY_UNAVAILABLE", `${typeof where === "string" ? where : where.host}: ${what}`);
+}
