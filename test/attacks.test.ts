@@ -16,7 +16,7 @@ import { afterEach, beforeAll, describe, expect, it, test, vi } from "vitest";
 import * as z from "zod";
 import { decodeBody } from "../src/body.ts";
 import { pushEvent } from "../src/event.ts";
-import { globMatches, matchPush } from "../src/match.ts";
+import { createMatcher, globMatches } from "../src/match.ts";
 import { placeOf, repositoryOf, splitImage, splitReference } from "../src/providers/normalise.ts";
 import { type DeliveryContext, pushesOf } from "../src/providers/provider.ts";
 import { understand } from "../src/receive.ts";
@@ -283,10 +283,16 @@ describe("texts", () => {
     }
     for (const by of long) {
       for (const glob of ["*a*a*a*b", "*-*-*-*!", "**/**/**/b"]) expect(globMatches(glob, by.slice(0, 10_000))).toBe(false);
-      matchPush(
-        { host: "h", repository: by, tag: "t", digest: null, mediaType: null, actor: null, time: null, id: null },
-        e.config.sources,
-      );
+      createMatcher(e.config.sources)({
+        host: "h",
+        repository: by,
+        tag: "t",
+        digest: null,
+        mediaType: null,
+        actor: null,
+        time: null,
+        id: null,
+      });
     }
   });
 });

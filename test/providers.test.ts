@@ -114,7 +114,7 @@ describe.each(providerNames)("%s", (name) => {
       const many = Array.from({ length: 1000 }, (_, n) => (n % 100 === 99 ? n : value[n % value.length]));
       const reading = pushesOf(provider, path.length === 0 ? many : replaced(body, path, many), contextOf(delivery));
       expectSound(reading);
-      expect(reading.pushes.length + reading.unreadable.length).toBeLessThanOrEqual(1000);
+      expect(reading.pushes.length + reading.unreadable.length).toBeLessThanOrEqual(501);
     }
   });
 
@@ -257,13 +257,13 @@ describe("pushesOf", () => {
     expect(pushes.map(({ id }) => id)).toEqual(["a", "a/2", "a/3", "a/4", "b", null, "a/5"]);
   });
 
-  it("bears thousands of pushes of one id", () => {
+  it("bears hundreds of pushes of one id", () => {
     const one = { repository: "registry.example.com/modules/echo", tag: "main", id: "same" };
     const { pushes } = pushesOf(
       rowOf("generic"),
-      Array.from({ length: 5000 }, () => one),
+      Array.from({ length: 500 }, () => one),
       { headers: {}, host: null },
     );
-    expect(pushes.at(-1)?.id).toBe("same/5000");
+    expect(pushes.at(-1)?.id).toBe("same/500");
   });
 });
