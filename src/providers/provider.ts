@@ -1,6 +1,6 @@
 /**
  * What a registry is to the relay: data, and one pure function. No HTTP, no secret, no cluster in here.
- * Adding one is one file, one row in index.ts, one folder in test/fixtures/; a test then asks for its page and its README row.
+ * Adding one is one file, one row in index.ts, one folder in test/fixtures/ (CONTRIBUTING.md); a test then asks for its page and its README row.
  */
 import * as z from "zod";
 import { type PushEvent, problems, pushEvent } from "../event.ts";
@@ -50,6 +50,22 @@ export interface Unreadable {
 }
 export type Push = PushEvent | Unreadable;
 
+/** `digest` undefined: as a sender that knows none. */
+export interface SamplePush {
+  readonly host: string;
+  readonly repository: string;
+  readonly tag: string;
+  readonly digest: string | undefined;
+  readonly time: Date;
+  readonly id: string;
+}
+
+/** The delivery that tells of a push; `body` becomes JSON. Headers with lower-case names, application/json if they name no type. */
+export interface Sample {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body: unknown;
+}
+
 export interface RegistryProvider<P = unknown> {
   /** Value in the configuration, name of the fixture folder and of the page in infra/registries/. */
   readonly name: string;
@@ -66,6 +82,8 @@ export interface RegistryProvider<P = unknown> {
    * the secret is in the path, since it carries no header of the sender's owner: answer it with nothing that a stranger must not learn.
    */
   handshake?(request: HandshakeRequest): Handshake | null;
+  /** What `mpo-relay send` sends: the delivery that tells of this push. Not here where src/cli/setup/ has a file for this registry. */
+  readonly sample?: (push: SamplePush) => Sample;
   /** Dotted paths (`*` on the way stands for all indexes) that are never stored or logged, for example a JWT in an actor field. */
   readonly redact?: readonly string[];
 }
