@@ -381,6 +381,8 @@ describe("proof", () => {
     expect([...new Set(routes)].toSorted()).toEqual([
       "ALL /hooks/*",
       "GET /healthz",
+      "GET /pushes/:key",
+      "GET /pushes/:key/:secret",
       "GET /readyz",
       "OPTIONS /hooks/:webhook",
       "OPTIONS /hooks/:webhook/:secret",

@@ -77,11 +77,11 @@ test("`webhook` tells what to paste", async () => {
 
 test("`send` is taken by a relay that runs", async () => {
   const serving = spawn(process.execPath, ["dist/cli.js", "serve", "--config", "relay.json"], { cwd: copy, env });
+  const ended = new Promise((resolve) => serving.once("exit", resolve));
   try {
-    const { stdout } = await relay("send", "acme", "--url", `http://127.0.0.1:${await portOf(serving)}`, "--json");
+    const { stdout } = await relay("send", "acme", "--url", `http://127.0.0.1:${await portOf(serving)}`, "--timeout", "0s", "--json");
     expect(JSON.parse(stdout)).toMatchObject({ webhook: "acme", status: 202, decision: "queued" });
   } finally {
-    const ended = new Promise((resolve) => serving.once("exit", resolve));
     serving.kill("SIGTERM");
     await ended;
   }
