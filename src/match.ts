@@ -10,39 +10,57 @@ export type Match =
   | { kind: "match"; source: SourceConfig; module: string; clusters: readonly string[] }
   | { kind: "skip"; reason: SkipReason; hint: string | null };
 
+interface Place {
+  readonly source: SourceConfig;
+  readonly host: string;
+  readonly path: string;
+}
+
 /**
  * Which module's override a push concerns. The image of a module is `<source repo>/<module>:<tag>`
  * (Deckhouse: path.Join of ModuleSource.spec.registry.repo and the module's name, which is one segment).
- * `allowed`: names or repos of the sources that the webhook may nudge; null: all.
+ * `allowed`: names or repos of the sources that the webhook may nudge; null: all. Made once for all pushes of a delivery.
  */
-export function matchPush(push: PushEvent, sources: readonly SourceConfig[], allowed: readonly string[] | null = null): Match {
-  if (push.tag === null) return skip("NO_TAG");
-  const host = sameHost(push.host);
-  const places = sources.flatMap((source) => [source.repo, ...source.aliases].map((repo) => ({ source, ...splitRepo(repo) })));
-  const below = (path: string) => push.repository.startsWith(`${path}/`) || path === "";
-  const here = places.filter((place) => place.host === host && below(place.path)).sort((a, b) => b.path.length - a.path.length);
-  if (here.length === 0) {
-    const elsewhere = places.find((place) => below(place.path) && isModule(restOf(push.repository, place.path)));
+export function createMatcher(sources: readonly SourceConfig[], allowed: readonly string[] | null = null): (push: PushEvent) => Match {
+  const places = sources.flatMap((source) => [source.repo, ...source.aliases].map((repo): Place => ({ source, ...splitRepo(repo) })));
+  // one source can sit inside another: the longest prefix under which the rest is a module
+  const longestFirst = places.toSorted((a, b) => b.path.length - a.path.length);
+  return (push) => {
+    if (push.tag === null) return skip("NO_TAG");
+    const host = sameHost(push.host);
+    for (const place of longestFirst) {
+      const module = place.host === host ? moduleAt(place, push.repository) : null;
+      if (module !== null) return matchAt(place.source, module, push.tag, allowed);
+    }
+    if (places.some((place) => place.host === host && isBelow(place, push.repository))) return skip("OTHER_REPOSITORY");
+    const elsewhere = places.find((place) => moduleAt(place, push.repository) !== null);
     return elsewhere
       ? skip("UNKNOWN_HOST", `unknown host ${push.host}, looks like an alias of ${elsewhere.source.repo}`)
       : skip("OTHER_REPOSITORY");
-  }
-  // one source can sit inside another: the longest prefix under which the rest is a module
-  const found = here.find((place) => isModule(restOf(push.repository, place.path)));
-  if (!found) return skip("OTHER_REPOSITORY");
-  const { source } = found;
-  const module = restOf(push.repository, found.path);
+  };
+}
+
+function matchAt(source: SourceConfig, module: string, tag: string, allowed: readonly string[] | null): Match {
   if (allowed && !allowed.includes(source.repo) && !(source.name !== null && allowed.includes(source.name))) {
     return skip("OTHER_MODULE", `this webhook is not for the source ${source.name ?? source.repo}`);
   }
   if (!source.modules.some((glob) => globMatches(glob, module))) return skip("OTHER_MODULE", `left out by the source's modules`);
-  if (source.noise === "drop" && isNoise(push.tag)) return skip("NOISE_TAG");
+  if (source.noise === "drop" && isNoise(tag)) return skip("NOISE_TAG");
   if (source.clusters.length === 0) return skip("NO_CLUSTER");
   return { kind: "match", source, module, clusters: source.clusters };
 }
 
 const skip = (reason: SkipReason, hint: string | null = null): Match => ({ kind: "skip", reason, hint });
-const restOf = (repository: string, path: string) => (path === "" ? repository : repository.slice(path.length + 1));
+
+/** By one character first: this is asked of every place for every push. */
+const isBelow = ({ path }: Place, repository: string) => path === "" || (repository[path.length] === "/" && repository.startsWith(path));
+
+/** The module's name where the repository is one right below the place. */
+function moduleAt(place: Place, repository: string): string | null {
+  if (!isBelow(place, repository)) return null;
+  const rest = place.path === "" ? repository : repository.slice(place.path.length + 1);
+  return isModule(rest) ? rest : null;
+}
 
 /** A module's name is one segment of an object's name, at most 64 characters, and never `modules`. */
 export function isModule(text: string): boolean {

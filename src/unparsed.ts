@@ -26,7 +26,7 @@ const stored = z.object({
 });
 export type StoredDelivery = z.infer<typeof stored>;
 
-/** The dead letter of a delivery. `redact` holds dotted paths (`*` for any index) that are taken out of a JSON body. */
+/** The dead letter of a delivery. `redact` holds dotted paths (`*` on the way stands for all indexes) that are taken out of a JSON body. */
 export function unparsedLetter(
   delivery: { webhook: string; headers: DeliveryHeaders; body: Uint8Array },
   redact: readonly string[],
@@ -84,13 +84,15 @@ function keep(bytes: Uint8Array, redact: readonly string[], room: number): Store
   const size = { bytes: bytes.byteLength, sha256 };
   const buffer = redacted(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), redact);
   if (!buffer) return { encoding: "utf8", text: "", whole: false, ...size };
+  const head = { encoding: "base64" as const, text: buffer.subarray(0, HEAD_BYTES).toString("base64"), whole: false, ...size };
+  if (buffer.length > room) return head; // neither form is shorter than the bytes
   const text = buffer.toString("utf8");
   const isText = Buffer.from(text, "utf8").equals(buffer);
   const escaped = isText ? toAscii(JSON.stringify(text)).length : Infinity;
   if (escaped <= room) return { encoding: "utf8", text, whole: true, ...size };
   const base64 = buffer.toString("base64");
   if (base64.length <= room) return { encoding: "base64", text: base64, whole: true, ...size };
-  return { encoding: "base64", text: buffer.subarray(0, HEAD_BYTES).toString("base64"), whole: false, ...size };
+  return head;
 }
 
 /** Takes the given paths out of a JSON body; a body that holds none of them keeps its bytes. null: it could not be taken out. */
@@ -113,17 +115,20 @@ function redacted(buffer: Buffer, paths: readonly string[]): Buffer | null {
 
 /** A JSON Web Token is a credential wherever it stands, also in a body that is cut off, or where no path expects it. Latin-1 keeps all other bytes. */
 function withoutTokens(buffer: Buffer): Buffer {
+  if (!buffer.includes("eyJ")) return buffer;
   const text = buffer.toString("latin1");
   // from word boundaries on, and in two steps: one expression for both would take quadratic time for a body of nothing but eyJeyJ…
   const without = text.replaceAll(/(?<![\w-])[\w-]+(?:\.[\w-]*)+/g, (dotted) => dotted.replace(/eyJ.*/, "(removed)"));
   return without === text ? buffer : Buffer.from(without, "latin1");
 }
 
-/** True where something was there to be removed. */
-function remove(value: unknown, [head, ...rest]: string[]): boolean {
-  if (typeof value !== "object" || value === null || head === undefined) return false;
-  const keys = head === "*" ? Object.keys(value) : Object.hasOwn(value, head) ? [head] : [];
-  return keys
-    .map((key) => (rest.length === 0 ? Reflect.set(value, key, "(removed)") : remove(Reflect.get(value, key), rest)))
-    .includes(true);
+/** True where something was there to be removed. By hand: a MiB holds half a million places for a `*`. */
+function remove(value: unknown, path: readonly string[], at = 0): boolean {
+  const key = path[at];
+  if (typeof value !== "object" || value === null || key === undefined) return false;
+  if (at === path.length - 1) return Object.hasOwn(value, key) && Reflect.set(value, key, "(removed)");
+  if (key !== "*") return Object.hasOwn(value, key) && remove(Reflect.get(value, key), path, at + 1);
+  let isRemoved = false;
+  for (const part of Object.values(value)) if (remove(part, path, at + 1)) isRemoved = true;
+  return isRemoved;
 }

@@ -4,7 +4,7 @@
  * as in providers.test.ts, auth.test.ts and oidc.test.ts; what needs a cluster is played by the model (model.test.ts, e2e/faults.e2e.ts).
  */
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,11 +14,16 @@ import { handle } from "hono/aws-lambda";
 import { generateKeyPair } from "jose";
 import { afterEach, beforeAll, describe, expect, it, test, vi } from "vitest";
 import * as z from "zod";
+import { sameSecret } from "../src/auth.ts";
 import { decodeBody } from "../src/body.ts";
-import { pushEvent } from "../src/event.ts";
-import { globMatches, matchPush } from "../src/match.ts";
+import { createCircuit } from "../src/circuit.ts";
+import { toClusterError } from "../src/cluster/errors.ts";
+import { consume } from "../src/consume.ts";
+import { encode, pushEvent } from "../src/event.ts";
+import { createMatcher, globMatches } from "../src/match.ts";
 import { placeOf, repositoryOf, splitImage, splitReference } from "../src/providers/normalise.ts";
 import { type DeliveryContext, pushesOf } from "../src/providers/provider.ts";
+import type { NewDeadLetter, QueueRecord } from "../src/queue/queue.ts";
 import { understand } from "../src/receive.ts";
 import { startRelay } from "../src/relay.ts";
 import { prove, spoiled } from "./contracts/deliveries.ts";
@@ -41,7 +46,7 @@ import {
   type Saved,
   SECRET,
 } from "./support/every-registry.ts";
-import { configOf, fakeObserver, webhook } from "./support/relay.ts";
+import { configOf, fakeContext, fakeObserver, requestOf, webhook } from "./support/relay.ts";
 
 let e: EveryRegistry;
 beforeAll(async () => {
@@ -283,10 +288,16 @@ describe("texts", () => {
     }
     for (const by of long) {
       for (const glob of ["*a*a*a*b", "*-*-*-*!", "**/**/**/b"]) expect(globMatches(glob, by.slice(0, 10_000))).toBe(false);
-      matchPush(
-        { host: "h", repository: by, tag: "t", digest: null, mediaType: null, actor: null, time: null, id: null },
-        e.config.sources,
-      );
+      createMatcher(e.config.sources)({
+        host: "h",
+        repository: by,
+        tag: "t",
+        digest: null,
+        mediaType: null,
+        actor: null,
+        time: null,
+        id: null,
+      });
     }
   });
 });
@@ -370,6 +381,8 @@ describe("proof", () => {
     expect([...new Set(routes)].toSorted()).toEqual([
       "ALL /hooks/*",
       "GET /healthz",
+      "GET /pushes/:key",
+      "GET /pushes/:key/:secret",
       "GET /readyz",
       "OPTIONS /hooks/:webhook",
       "OPTIONS /hooks/:webhook/:secret",
@@ -408,7 +421,92 @@ describe("proof", () => {
   });
 });
 
+describe("comparison", () => {
+  it("of a secret takes the same time for every guess: both sides are hashed, in auth.ts and nowhere else (CVE-2022-43411, CVE-2022-43412)", async () => {
+    // timingSafeEqual throws for texts of two lengths; hashes have one
+    for (const [a, b] of [
+      ["secret", "secret"],
+      ["secret", "secreT"],
+      ["secret", "s"],
+      ["secret", ""],
+      ["", "x".repeat(100_000)],
+    ] as const)
+      expect(sameSecret(a, b)).toBe(a === b);
+    const src = join(import.meta.dirname, "../src");
+    const files = (await readdir(src, { recursive: true })).filter((name) => name.endsWith(".ts"));
+    const texts = await Promise.all(files.map(async (name) => ({ name, text: await readFile(join(src, name), "utf8") })));
+    const comparing = texts.filter(({ text }) => text.includes("timingSafeEqual")).map(({ name }) => name);
+    expect(comparing).toEqual(["auth.ts"]);
+    // of what is secret, or proves it, only whether it is there may be asked by a plain comparison
+    const plain = /\b(?:secret|given|signature|password|token|credentials|pathSecret)\s*[!=]==?(?!=|\s*(?:undefined\b|null\b|""))/i;
+    const odd = texts.flatMap(({ name, text }) =>
+      text.split("\n").flatMap((line) => (plain.test(line) ? [`${name}: ${line.trim()}`] : [])),
+    );
+    expect(odd).toEqual([]);
+    expect(['if (secret === "") x', "given === wanted"].map((line) => plain.test(line))).toEqual([false, true]);
+  });
+});
+
+describe("the consumer's API", () => {
+  const status = (code: number, reason: string, message = "no") => ({
+    code,
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ kind: "Status", status: "Failure", reason, message, code }),
+  });
+  const network = (text: string) => Object.assign(new Error(`request to https://api failed, reason: ${text}`), { name: "FetchError" });
+  const policy = `modulepulloverrides "echo" is forbidden: admission webhook "x.example" denied the request: no`;
+  it.each<[string, unknown, string, "waits" | "is buried"]>([
+    ["401", { code: 401, headers: {}, body: undefined }, "CLUSTER_UNAUTHORIZED", "waits"],
+    ["403 of RBAC", status(403, "Forbidden"), "FORBIDDEN", "waits"],
+    ["403 of a policy", status(403, "Forbidden", policy), "FORBIDDEN_BY_POLICY", "is buried"],
+    ["404 that names no override", { code: 404, headers: {}, body: "404 page not found" }, "API_VERSION_GONE", "waits"],
+    ["409, again and again", status(409, "Conflict"), "CONFLICT", "waits"],
+    ["422", status(422, "Invalid"), "INVALID", "is buried"],
+    ["429 in plain text", { code: 429, headers: { "retry-after": "7" }, body: "Too many requests" }, "CLUSTER_BUSY", "waits"],
+    ["500", status(500, "InternalError"), "CLUSTER_ERROR", "waits"],
+    ["a proxy's page", { code: 502, headers: {}, body: "<html>" }, "CLUSTER_ERROR", "waits"],
+    ["a success that is no JSON", new SyntaxError("Unexpected token < in JSON"), "CLUSTER_ERROR", "waits"],
+    ["a connection reset", network("read ECONNRESET"), "CLUSTER_UNREACHABLE", "waits"],
+    ["a connection refused", network("connect ECONNREFUSED 127.0.0.1:6443"), "CLUSTER_UNREACHABLE", "waits"],
+    ["no answer in time", Object.assign(new Error("aborted"), { name: "AbortError" }), "CLUSTER_UNREACHABLE", "waits"],
+  ])("answers %s: the record is not lost, on a look and on a patch", async (_what, thrown, code, end) => {
+    const failed = () => Promise.reject(toClusterError(thrown));
+    for (const broken of [{ get: failed }, { annotate: failed }]) {
+      const base = fakeContext();
+      const { observer, codes } = fakeObserver();
+      const settled: string[] = [];
+      const queue = {
+        acknowledge: async (records: readonly QueueRecord[]) => void settled.push(...records.map(() => "acknowledged")),
+        defer: async (moves: readonly unknown[]) => void settled.push(...moves.map(() => "waits")),
+        bury: async (_record: QueueRecord, letter: NewDeadLetter) => void settled.push(`is buried ${letter.code}`),
+      };
+      const overrides = { ...base.cluster.overrides, ...broken, probe: failed };
+      const circuit = createCircuit("dev", overrides.probe, observer, toClusterError);
+      const record = { id: "1", receipt: "1", body: encode(requestOf()), receiveCount: 1, sentAt: requestOf().receivedAt };
+      await consume([record], { ...base.context, overrides, cluster: "dev", queue, observer, circuit, random: () => 0 });
+      expect(settled).toEqual([end === "waits" ? "waits" : `is buried ${code}`]);
+      if (code !== "CONFLICT") expect(codes()).toContain(code);
+      expect([base.cluster.patches, base.take()]).toEqual([[], []]);
+    }
+  });
+});
+
 describe("storms", () => {
+  it("thousands of pushes that are not for us are told in a few lines", async () => {
+    const hook = e.hooks.find(({ name }) => name.startsWith("generic-token")) ?? expect.fail();
+    const others = Array.from({ length: 400 }, (_, n) => ({
+      repository: "elsewhere.example/a/b/c",
+      ...(n < 200 ? { digest: `sha256:${"a".repeat(64)}` } : { tag: `t${n}` }),
+    }));
+    expect((await e.send(e.genuine(hook, Buffer.from(JSON.stringify(others)), {}))).status).toBe(200);
+    const lines = e.take().log.map((line) => z.looseObject({ outcome: z.string(), more: z.int().optional() }).parse(JSON.parse(line)));
+    expect(lines.map(({ outcome, more }) => [outcome, more])).toEqual([
+      ...Array.from({ length: 10 }, () => ["NO_TAG", undefined]),
+      ["NO_TAG", 190],
+      ["OTHER_REPOSITORY", 200],
+    ]);
+  });
+
   it("a delivery many times at once is the same push each time (CVE-2025-55191)", async () => {
     const [single] = onePush();
     for (const saved of onePush()) {
@@ -563,35 +661,50 @@ describe("properties", () => {
         expect([host, repository]).toEqual([splitReference(host).host, repositoryOf(repository)]);
   });
 
-  test("`explain` and the edge agree: of every saved delivery, and of the first mutations", async () => {
+  test("`explain` and the edge agree: of every saved delivery, of the first mutations, and of every proof, good and bad", async () => {
     const folder = await mkdtemp(join(tmpdir(), "mpo-relay-attacks-"));
     const file = join(folder, "body");
     const mutations = Array.from({ length: 60 }, (_, n) => mutated(new Random(n), e).call).filter(
       ({ method, body }) => method === "POST" && body.byteLength < 100_000,
     );
+    const proofs = e.hooks.flatMap((hook) => {
+      const { body, headers } = bodyFor(hook);
+      const good = [SECRET, PREVIOUS].map((secret) => e.genuine(hook, body, headers, secret));
+      const bad = e.genuine(hook, body, headers, "another-secret-than-the-webhook's");
+      const bearer = { ...good[0], hook: hook.name, pathSecret: null, body, headers: { ...headers, authorization: "Bearer x" } };
+      return [...good, hook.scheme.kind === "oidc" ? bearer : bad, { ...bad, headers, pathSecret: null }];
+    });
     const written = z.looseObject({ webhooks: z.record(z.string(), z.unknown()) }).parse(JSON.parse(e.env.MPO_RELAY_CONFIG));
     /** With one webhook alone: the whole file is read anew for each. */
-    const env = (hook: string) => ({
+    const env = ({ hook, pathSecret }: Call) => ({
       ...e.env,
       MPO_RELAY_CONFIG: JSON.stringify({ ...written, webhooks: { [hook]: written.webhooks[hook] } }),
+      PATH_SECRET: pathSecret ?? "",
     });
+    const seen = new Map<number, number>();
     try {
-      for (const { hook, headers, body, pathSecret } of [...e.saved.map(genuineOf), ...mutations]) {
+      for (const call of [...e.saved.map(genuineOf), ...mutations, ...proofs]) {
+        const { hook, headers, body, pathSecret } = call;
         const { status, text } = await e.send({ hook, headers, body, pathSecret });
         const requests = requestsIn(e.take()).map(({ cluster, module, tag, digest, key }) => ({ cluster, module, tag, digest, key }));
-        if (status === 401 || status === 404) continue;
+        if (status === 404) continue;
+        seen.set(status, (seen.get(status) ?? 0) + 1);
         await writeFile(file, body);
         const flags = Object.entries(headers).flatMap(([name, value]) => ["--header", `${name}: ${value}`]);
-        const said = await mpoRelay(["explain", "--webhook", hook, "--body", file, "--json", "--no-auth", ...flags], env(hook), NOW);
-        expect(said.exitCode).toBe(0);
+        const path = pathSecret === null ? [] : ["--path-secret", "env:PATH_SECRET"];
+        const said = await mpoRelay(["explain", "--webhook", hook, "--body", file, "--json", ...path, ...flags], env(call), NOW);
+        expect([said.exitCode, said.err.includes("not authenticated: ")]).toEqual([0, status === 401]);
+        expect(e.secrets.filter((secret) => said.err.includes(secret) || said.out.includes(secret))).toEqual([]);
         const explained = JSON.parse(said.out);
-        expect([explained.answer.status, explained.answer.body]).toEqual([status, JSON.parse(text)]);
+        expect([explained.answer.status, JSON.stringify(explained.answer.body) ?? ""]).toEqual([status, text]);
         expect(explained.requests).toEqual(expect.arrayContaining(requests));
         expect(explained.requests).toHaveLength(requests.length);
       }
     } finally {
       await rm(folder, { recursive: true });
     }
+    expect(seen.get(401)).toBeGreaterThanOrEqual(2 * e.hooks.length);
+    expect(seen.get(202)).toBeGreaterThanOrEqual(e.hooks.length);
   });
 
   test("the first 300 executions of the fuzz run (`npm run fuzz` for more)", async () => {

@@ -110,11 +110,6 @@ describe("every file", () => {
     expect(where(pattern)).toEqual([]);
   });
 
-  test("compares secrets in auth.ts alone", () => {
-    const places = where(/timingSafeEqual/).map((line) => line.replace(/:.*/s, ""));
-    expect([...new Set(places)]).toEqual(["src/auth.ts"]);
-  });
-
   const all = filesIn("src", "functions", "infra", "test").filter((path) => isCode(path) && !path.includes("node_modules/"));
   const written = all.filter((path) => path !== "test/boundaries.test.ts").map((path) => [path, read(path)] as const);
 

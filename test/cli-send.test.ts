@@ -13,7 +13,7 @@ import * as z from "zod";
 import { announceCommand } from "../src/cli/announce.ts";
 import { historyCommand } from "../src/cli/history.ts";
 import { sendCommand } from "../src/cli/send.ts";
-import { setups } from "../src/cli/setup/index.ts";
+import { setupOf, setups } from "../src/cli/setup/index.ts";
 import type { SamplePush } from "../src/cli/setup/setup.ts";
 import { Failure, type Terminal } from "../src/cli/terminal.ts";
 import { loadConfig } from "../src/config.ts";
@@ -130,8 +130,8 @@ const answerSchema = z.object({ image: z.string(), status: z.number(), decision:
 const asJson = (text: string) => answerSchema.loose().parse(JSON.parse(text));
 
 describe("the setup table", () => {
-  it("has a row for each provider, and no other", () => {
-    expect(Object.keys(setups)).toEqual([...providerNames]);
+  it("has rows of providers alone", () => {
+    expect(Object.keys(setups).filter((name) => !providerNames.includes(name))).toEqual([]);
   });
 
   describe.each(providerNames)("%s", (name) => {
@@ -147,8 +147,8 @@ describe("the setup table", () => {
 
     it.each([digest, undefined])("sends a body that its provider reads as that push, digest %s", (given) => {
       const provider = providers[name];
-      const sample = setups[name]?.sample({ ...push, digest: given });
-      if (!provider || !sample) throw new Error("no row");
+      const sample = provider && setupOf(provider).sample?.({ ...push, digest: given });
+      if (!provider || !sample) throw new Error("neither a file in src/cli/setup/ nor a sample");
       const delivery = { headers: sample.headers ?? {}, host: NAMELESS.includes(name) ? host : null };
       const { pushes, unreadable } = pushesOf(provider, JSON.parse(JSON.stringify(sample.body)), delivery);
       expect(unreadable).toEqual([]);

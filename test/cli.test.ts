@@ -107,7 +107,7 @@ describe("check", () => {
     expect(bad).toMatchObject({ exitCode: 2, err: "" });
     expect(JSON.parse(bad.out)).toMatchObject({
       ok: false,
-      problems: [{ path: "clusters", message: "expected record, it is missing", hint: null }],
+      problems: [{ path: "clusters", message: "is missing: expected names, each with keys and values", hint: null }],
     });
   });
 });

@@ -262,9 +262,9 @@ describe("a file that is no data", () => {
     ["relay.yaml", "clusters:\n\tdev: {}\n", ": not valid YAML, line 2: a tab cannot indent in YAML"],
     ["relay.yaml", "clusters: {}\n---\nclusters: {}\n", ": not valid YAML, line 2: a second document begins; the configuration is one"],
     ["relay.yaml", "clusters: !Ref x\n", ": not valid YAML, line 1: tags (!name) have no meaning here"],
-    ["relay.yaml", "", ": expected object, received null"],
-    ["relay.yaml", "hello", ": expected object, received string"],
-    ["relay.json", "[]", ": expected object, received array"],
+    ["relay.yaml", "", ": expected keys with values, not nothing"],
+    ["relay.yaml", "hello", ": expected keys with values, not a text"],
+    ["relay.json", "[]", ": expected keys with values, not a list"],
   ])("%s %j", async (name, text, problem) => {
     expect((await problems(text, name)).join()).toContain(problem);
   });
@@ -295,7 +295,7 @@ describe("each problem, with its path and a hint", () => {
   it.each<[string, string, string]>([
     // webhooks
     ["provider", withWebhook({ provider: "habor" }), 'webhooks.prod.provider: unknown provider "habor"; known: '],
-    ["no provider", withTop({ webhooks: { prod: { secret: "env:S" } } }), "webhooks.prod.provider: expected string, it is missing"],
+    ["no provider", withTop({ webhooks: { prod: { secret: "env:S" } } }), "webhooks.prod.provider: is missing: expected a text"],
     ["unknown key", withWebhook({ secert: "env:S" }), 'webhooks.prod.secert: unknown key (did you mean "secret"?)'],
     ["unknown key, top", withTop({ cluster: {} }), 'cluster: unknown key (did you mean "clusters"?)'],
     ["unknown key, far", withTop({ tuning: { bananas: 1 } }), "tuning.bananas: unknown key (known: cooldown, looks, patchesPerSecond)"],
@@ -325,7 +325,7 @@ describe("each problem, with its path and a hint", () => {
       withJobs({ ...JOBS, issuer: "http://gitlab.example.com" }),
       "webhooks.prod.oidc.issuer: its keys would come over plain http",
     ],
-    ["oidc without an audience", withJobs({ ...JOBS, audience: undefined }), "webhooks.prod.oidc.audience: expected string, it is missing"],
+    ["oidc without an audience", withJobs({ ...JOBS, audience: undefined }), "webhooks.prod.oidc.audience: is missing: expected a text"],
     ["oidc without a subject", withJobs({ ...JOBS, subject: [] }), "webhooks.prod.oidc.subject: is missing"],
     ...["*", "repo:*", "repo:organisation*", "*:modules/echo", "?:a/b:c", "project_path:?/x"].map((subject): [string, string, string] => [
       `oidc with the subject ${subject}`,
@@ -391,7 +391,7 @@ describe("each problem, with its path and a hint", () => {
       withQueue({ queue }),
       "webhooks.ecr.queue: not an SQS queue (deliveries come from SQS alone: write the queue's URL, or env:NAME that holds it)",
     ]),
-    ["webhook queue, no text", withQueue({ queue: 5 }), "webhooks.ecr.queue: expected string, received number"],
+    ["webhook queue, no text", withQueue({ queue: 5 }), "webhooks.ecr.queue: expected a text, not a number"],
     ...Object.entries({
       secret: "env:S",
       previousSecret: "env:S",
@@ -463,12 +463,17 @@ describe("each problem, with its path and a hint", () => {
     ],
     ["noise", withSource({ noise: "maybe" }), 'sources[0].noise: expected one of "drop"|"keep"'],
     ["source cluster", withSource({ clusters: ["de"] }), 'sources[0].clusters[0]: no cluster has this name (did you mean "dev"?)'],
-    ["no modules", withSource({ modules: [] }), "sources[0].modules: expected array to have >=1 items"],
+    [
+      "a webhook narrowed to nothing",
+      withWebhook({ sources: [] }),
+      "webhooks.prod.sources: names no source, so no push of this webhook could match",
+    ],
+    ["no modules", withSource({ modules: [] }), "sources[0].modules: names no module: leave it out to take all"],
     // clusters
     ["no clusters", withTop({ clusters: {} }), "clusters: there is no cluster"],
-    ["clusters missing", withTop({ clusters: undefined }), "clusters: expected record, it is missing"],
+    ["clusters missing", withTop({ clusters: undefined }), "clusters: is missing: expected names, each with keys and values"],
     ["cluster unparsed", withTop({ clusters: { unparsed: { queue: "embedded:" } } }), "clusters.unparsed: this name is taken"],
-    ["no queue", withTop({ clusters: { dev: {} } }), "clusters.dev.queue: expected string, it is missing"],
+    ["no queue", withTop({ clusters: { dev: {} } }), "clusters.dev.queue: is missing: expected a text"],
     ["queue", withCluster({ queue: "redis://x" }), "clusters.dev.queue: not a queue (write embedded:"],
     ["queue without path", withCluster({ queue: "https://sqs.amazonaws.com" }), "clusters.dev.queue: not a queue"],
     [
@@ -514,7 +519,7 @@ describe("each problem, with its path and a hint", () => {
       withTop({ tuning: { cooldown: "5 seconds" } }),
       "tuning.cooldown: not a duration (write a number with its unit: 500ms, 5s, 5m or 1h)",
     ],
-    ["cooldown number", withTop({ tuning: { cooldown: 5 } }), "tuning.cooldown: expected string, received number"],
+    ["cooldown number", withTop({ tuning: { cooldown: 5 } }), "tuning.cooldown: expected a text, not a number"],
     ["looks", withTop({ tuning: { looks: ["30s", "10s"] } }), "tuning.looks: the looks must grow"],
     ["limits", withTop({ limits: { body: 0 } }), "limits.body: expected number to be >=1"],
   ])("%s", async (_, text, expected) => {

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { PushEvent } from "../src/event.ts";
-import { globMatches, isModule, isNoise, matchPush } from "../src/match.ts";
+import { globMatches, isModule, isNoise, createMatcher } from "../src/match.ts";
 import { digestOf, source } from "./support/relay.ts";
 
 const push = (part: Partial<PushEvent> = {}): PushEvent => ({
@@ -16,11 +16,11 @@ const push = (part: Partial<PushEvent> = {}): PushEvent => ({
   ...part,
 });
 const reasonOf = (part: Partial<PushEvent>, sources = [source], allowed: string[] | null = null) => {
-  const match = matchPush(push(part), sources, allowed);
+  const match = createMatcher(sources, allowed)(push(part));
   return match.kind === "match" ? `${match.module} in ${match.clusters.join(",")}` : match.reason;
 };
 
-describe("matchPush", () => {
+describe("createMatcher", () => {
   it("takes one segment below the source as the module", () => {
     expect(reasonOf({})).toBe("echo in dev");
   });
@@ -48,7 +48,7 @@ describe("matchPush", () => {
   it("knows aliases, and names the source of an unknown host", () => {
     const aliased = { ...source, aliases: ["harbor.corp.example/d8/modules"] };
     expect(reasonOf({ host: "harbor.corp.example", repository: "d8/modules/echo" }, [aliased])).toBe("echo in dev");
-    const match = matchPush(push({ host: "other.example" }), [aliased]);
+    const match = createMatcher([aliased])(push({ host: "other.example" }));
     expect(match).toMatchObject({ kind: "skip", hint: expect.stringContaining("registry.example.com/deckhouse/modules") });
   });
 

@@ -1,5 +1,4 @@
 /** The contract of every registry: each row of the table × each saved delivery, and what can be made of those by spoiling them. */
-import { existsSync } from "node:fs";
 import fc from "fast-check";
 import { afterEach, beforeAll, describe, expect, it, test } from "vitest";
 import { authenticate } from "../src/auth.ts";
@@ -39,10 +38,9 @@ describe.each(providerNames)("%s", (name) => {
   const [aPush] = pushDeliveries;
   if (!aPush) throw new Error(`test/fixtures/${name}/ has no push-*`);
 
-  it("has its name, saved deliveries of both kinds, and a page for whoever sets it up", () => {
+  it("has its name, and saved deliveries of both kinds", () => {
     expect(provider.name).toBe(name);
     expect(deliveries.filter((each) => each.name.startsWith("ignored-"))).not.toEqual([]);
-    expect(existsSync(new URL(`../infra/registries/${name}.md`, import.meta.url))).toBe(true);
   });
 
   it.each(deliveries)("reads $name", (delivery) => {
@@ -114,7 +112,7 @@ describe.each(providerNames)("%s", (name) => {
       const many = Array.from({ length: 1000 }, (_, n) => (n % 100 === 99 ? n : value[n % value.length]));
       const reading = pushesOf(provider, path.length === 0 ? many : replaced(body, path, many), contextOf(delivery));
       expectSound(reading);
-      expect(reading.pushes.length + reading.unreadable.length).toBeLessThanOrEqual(1000);
+      expect(reading.pushes.length + reading.unreadable.length).toBeLessThanOrEqual(501);
     }
   });
 
@@ -257,13 +255,13 @@ describe("pushesOf", () => {
     expect(pushes.map(({ id }) => id)).toEqual(["a", "a/2", "a/3", "a/4", "b", null, "a/5"]);
   });
 
-  it("bears thousands of pushes of one id", () => {
+  it("bears hundreds of pushes of one id", () => {
     const one = { repository: "registry.example.com/modules/echo", tag: "main", id: "same" };
     const { pushes } = pushesOf(
       rowOf("generic"),
-      Array.from({ length: 5000 }, () => one),
+      Array.from({ length: 500 }, () => one),
       { headers: {}, host: null },
     );
-    expect(pushes.at(-1)?.id).toBe("same/5000");
+    expect(pushes.at(-1)?.id).toBe("same/500");
   });
 });

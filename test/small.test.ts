@@ -103,7 +103,14 @@ describe("outcomes", () => {
   it("treat every error that can heal as one that comes again", () => {
     const treated = (treatment: string) => Object.entries(TREATMENT).flatMap(([code, each]) => (each === treatment ? [code] : []));
     expect(treated("circuit")).toEqual(["CLUSTER_UNREACHABLE", "CLUSTER_BUSY", "CLUSTER_ERROR", "CLUSTER_UNAUTHORIZED"]);
-    expect(treated("defer")).toEqual(["API_VERSION_GONE", "CONFLICT", "WORKER_TOO_OLD", "QUEUE_UNAVAILABLE", "INTERNAL"]);
+    expect(treated("defer")).toEqual([
+      "API_VERSION_GONE",
+      "CONFLICT",
+      "WORKER_TOO_OLD",
+      "QUEUE_UNAVAILABLE",
+      "JOURNAL_UNAVAILABLE",
+      "INTERNAL",
+    ]);
   });
 });
 

@@ -1,13 +1,14 @@
 /** `mpo-relay explain`: what the relay would answer and store for a saved delivery. Opens no queue and no network. */
 import { readFile } from "node:fs/promises";
 import { Command, Option } from "commander";
-import { admit, queuedDelivery, type QueuedDelivery } from "../admit.ts";
+import { admit, providerOf, queuedDelivery, type QueuedDelivery } from "../admit.ts";
 import { type Answer, answerOf } from "../app.ts";
 import { readSecretRef } from "../config/forms.ts";
 import { Refusal } from "../config/problem.ts";
-import type { RelayConfig } from "../config.ts";
+import type { RelayConfig, WebhookConfig } from "../config.ts";
 import { imageOf } from "../event.ts";
 import { RelayError } from "../outcome.ts";
+import { type AuthScheme, schemeOf } from "../providers/provider.ts";
 import { type Delivery, outcomeOf, type Received, understand } from "../receive.ts";
 import { createSecretReader } from "../secrets.ts";
 import { configOption, configured } from "./configuration.ts";
@@ -100,10 +101,40 @@ async function answered(delivery: Delivery | QueuedDelivery, options: Options, c
     if (!(error instanceof RelayError)) throw error;
     if (error.code === "INTERNAL")
       throw new Failure(2, `webhooks.${delivery.webhook}: ${error.message}`, "make it readable here, or use --no-auth");
+    if (error.code === "AUTH_FAILED" && webhook) terminal.err(`not authenticated: ${whyRefused(webhook, delivery)}`);
     if (error.code === "UNKNOWN_WEBHOOK") terminal.err(`no such webhook; known: ${Object.keys(config.webhooks).join(", ")}`);
     return { outcome: { kind: "failed", error }, understood: null };
   }
 }
+
+/** Told here alone, since whoever runs this owns the configuration; never what would have been right. */
+function whyRefused(webhook: WebhookConfig, { headers, pathSecret }: Delivery | QueuedDelivery): string {
+  const scheme = schemeOf(providerOf(webhook), webhook.auth);
+  if (!scheme) return "the provider knows no such scheme";
+  if (scheme.kind === "url") {
+    return pathSecret === null
+      ? "the secret stands behind the webhook's name in the path: name it by --path-secret"
+      : "--path-secret is not the webhook's secret";
+  }
+  const missing = proofHeaders(scheme).filter((name) => (headers[name] ?? "") === "");
+  if (missing.length > 0) return `without the header ${missing.join(" and ")}: add what came with the delivery by --header`;
+  return `${proofHeaders(scheme).at(-1)} ${MISMATCH[scheme.kind]}`;
+}
+
+/** The last one holds the proof. */
+function proofHeaders(scheme: Exclude<AuthScheme, { kind: "url" }>): readonly string[] {
+  if (scheme.kind === "hmac" || scheme.kind === "token") return [scheme.header];
+  return scheme.kind === "standard-webhooks" ? ["webhook-id", "webhook-timestamp", "webhook-signature"] : ["authorization"];
+}
+
+const MISMATCH: Readonly<Record<Exclude<AuthScheme["kind"], "url">, string>> = {
+  hmac: "is not the signature of this body with the webhook's secret: another secret, another form, or a body that was changed",
+  token: "does not hold the webhook's secret in the form that its provider sends",
+  basic: "does not hold the webhook's user name and secret",
+  oidc: "holds no token that the webhook's `oidc:` takes: another issuer, audience, subject or key, or it has expired",
+  "standard-webhooks":
+    "is not the signature of this body with the webhook's secret, or webhook-timestamp is over 5 minutes away from now: then use --no-auth",
+};
 
 async function readBody(file: string): Promise<Uint8Array> {
   try {

@@ -1,9 +1,9 @@
-/** A webhook of the configuration, as `webhook` and `send` know it: its row of the tables, its scheme, and the places that it tells of. */
+/** A webhook of the configuration, as `webhook` and `send` know it: its provider, its scheme, and the places that it tells of. */
 import type { RelayConfig, SourceConfig, WebhookConfig } from "../config.ts";
 import { providerOf } from "../admit.ts";
 import { type AuthScheme, schemeOf } from "../providers/provider.ts";
-import { setups } from "./setup/index.ts";
-import type { Place, RegistrySetup } from "./setup/setup.ts";
+import { setupOf, setups } from "./setup/index.ts";
+import type { Place, RegistrySetup, Sample, SamplePush } from "./setup/setup.ts";
 import { Failure } from "./terminal.ts";
 
 export interface KnownHook {
@@ -22,12 +22,18 @@ export function hookOf(name: string, config: RelayConfig, source?: string): Know
   if (!webhook) throw new Failure(2, `no webhook "${name}" in the configuration; known: ${Object.keys(config.webhooks).join(", ")}`);
   const provider = providerOf(webhook);
   const scheme = schemeOf(provider, webhook.auth);
-  const setup = setups[webhook.provider];
-  if (!scheme || !setup) throw new Failure(2, `the provider ${webhook.provider} has no such scheme, or no row in the setup table`);
+  if (!scheme) throw new Failure(2, `the provider ${webhook.provider} has no such scheme`);
+  const setup = setupOf(provider);
   const [first, ...others] = source === undefined ? placesOf(webhook, setup, config.sources) : placesNamed(source, config.sources);
   if (!first)
     throw new Failure(2, source === undefined ? `webhooks.${name} may nudge no source` : `no source has the name, repo or alias ${source}`);
   return { name, webhook, scheme, title: provider.title, setup, places: [first, ...others] };
+}
+
+/** The delivery as this registry would make it. Throws a Failure 2 where nobody wrote down how that looks. */
+export function sampleOf({ setup, title }: KnownHook, push: SamplePush): Sample {
+  if (!setup.sample) throw new Failure(2, `no delivery of ${title} can be made up`, "push an image there, or use its own test button");
+  return setup.sample(push);
 }
 
 /** By the names that the sender uses: those at the webhook's own `host:`, or at the hosts that are the provider's. Where there are none: all but those of other providers. */

@@ -4,21 +4,22 @@ import type { RelayConfig, SqsForm } from "../config.ts";
 import { openWebhookQueue } from "../queues.ts";
 import { understand } from "../receive.ts";
 import { queueUrl } from "./deliver.ts";
-import type { KnownHook } from "./hook.ts";
+import { type KnownHook, sampleOf } from "./hook.ts";
 import type { SamplePush } from "./setup/setup.ts";
 import { Failure, messageOf, type Terminal } from "./terminal.ts";
 
 /** Says which key the relay will tell of it by; whether it was taken is in the relay's log alone. */
 export async function sendToQueue(
-  { name, webhook, title, setup }: KnownHook,
+  hook: KnownHook,
   form: SqsForm,
   push: SamplePush,
   config: RelayConfig,
   { url: relay, json }: { url?: string; json?: true },
   terminal: Terminal,
 ): Promise<void> {
+  const { name, webhook, title } = hook;
   const url = queueUrl(name, form, relay, terminal.env);
-  const body = toAscii(JSON.stringify(setup.sample(push).body));
+  const body = toAscii(JSON.stringify(sampleOf(hook, push).body));
   const { events, requests } = understand({ webhook: name, headers: {}, body: Buffer.from(body) }, webhook, config, terminal.now());
   if (events.length === 0)
     throw new Failure(2, `${title} tells a part of its pushes in headers, and a queue carries none`, "let it call the relay by HTTP");

@@ -10,7 +10,7 @@ import { awaitPush, type ClusterEnd, endText, type Sleep } from "./await-push.ts
 import { configOption, configured } from "./configuration.ts";
 import { adviceOn, deliver, hookUrl, isQueued, readable, relayUrl, type Reply, replyText, warnIfOpen } from "./deliver.ts";
 import { duration } from "./duration.ts";
-import { hookOf, type KnownHook } from "./hook.ts";
+import { hookOf, type KnownHook, sampleOf } from "./hook.ts";
 import { digestOption, tagOption } from "./image-options.ts";
 import { sendToQueue } from "./send-queue.ts";
 import type { SamplePush } from "./setup/setup.ts";
@@ -67,7 +67,7 @@ async function send(name: string, options: Options, terminal: Terminal, pause: S
   if (hook.webhook.queue) return sendToQueue(hook, hook.webhook.queue, push, config, options, terminal);
   const url = hookUrl(options.url, name);
   warnIfOpen(url, terminal);
-  const { headers, body: json } = hook.setup.sample(push);
+  const { headers, body: json } = sampleOf(hook, push);
   const body = JSON.stringify(json);
   const prove = (text: string) => proofOf(hook, text, push, options, terminal.env);
   const proof = await prove(body);

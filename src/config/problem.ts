@@ -46,8 +46,24 @@ export function problemsOf(error: z.ZodError): Problem[] {
   });
 }
 
-const plain = (message: string) =>
-  message.replace(/^(?:Invalid (?:input|option)|Too (?:small|big)): /, "").replace("received undefined", "it is missing");
+/** zod's words for what was written and what belongs there, in those of whoever writes such a file. */
+function plain(message: string): string {
+  const said = message.replace(/^(?:Invalid (?:input|option)|Too (?:small|big)): /, "");
+  const [, expected = "", received = ""] = /^expected (\w+), received (\w+)$/.exec(said) ?? [];
+  const [wanted, found] = [KINDS[expected], KINDS[received]];
+  if (wanted === undefined) return said;
+  return received === "undefined" ? `is missing: expected ${wanted}` : `expected ${wanted}, not ${found ?? received}`;
+}
+const KINDS: Readonly<Record<string, string>> = {
+  object: "keys with values",
+  record: "names, each with keys and values",
+  array: "a list",
+  string: "a text",
+  number: "a number",
+  int: "a whole number",
+  boolean: "true or false",
+  null: "nothing",
+};
 
 function hintOf(issue: z.core.$ZodIssue): string | null {
   const hint: unknown = issue.code === "custom" ? issue.params?.["hint"] : null;

@@ -122,6 +122,13 @@ function secretRules(name: string, each: Sketch["webhooks"][string], now: Date, 
 
 function narrowing(name: string, each: Sketch["webhooks"][string], { sources }: Sketch, problem: Tell): void {
   const known = sources.flatMap(({ name: own, repo }) => [own, repo]).filter((text) => typeof text === "string");
+  if (each.sources?.length === 0) {
+    problem(
+      ["webhooks", name, "sources"],
+      "names no source, so no push of this webhook could match",
+      "leave it out for all sources, or name some",
+    );
+  }
   for (const [index, wanted] of (each.sources ?? []).entries()) {
     const repo = readRepo(wanted);
     const isKnown = known.includes(wanted) || (typeof repo === "string" && known.some((text) => readRepo(text) === repo));

@@ -32,7 +32,7 @@ export function relaySchema(folder: string) {
     name: optional(text.max(253, "is too long")), // as long as an object's name; records hold no longer one
     noise: z.enum(["drop", "keep"]).default("drop"),
     aliases: z.array(repo).default([]),
-    modules: z.array(text).min(1).default(["*"]),
+    modules: z.array(text).min(1, "names no module: leave it out to take all").default(["*"]),
     clusters: optional(z.array(text)),
     registry: optional(registryAccess(folder)),
   });

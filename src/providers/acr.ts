@@ -1,7 +1,7 @@
 /** Azure Container Registry's own webhooks: https://learn.microsoft.com/azure/container-registry/container-registry-webhook-reference */
 import * as z from "zod";
 import { instantOf, NO_HOST, orNull, repositoryOf, splitReference, tagAndDigest } from "./normalise.ts";
-import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
+import { anyObject, type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
 /** One event; Event Grid sends the same as its `data`. A ping has no target. */
 export const acrEvent = z.object({
@@ -25,7 +25,7 @@ export const acr: RegistryProvider<Record<string, unknown>> = {
   name: "acr",
   title: "Azure Container Registry, own webhooks",
   auth: [{ kind: "token", header: "authorization" }, { kind: "url" }],
-  payload: z.looseObject({}),
+  payload: anyObject,
   pushes: (body, delivery) => readEach([body], acrEvent, (event) => acrPush(event, delivery)),
 };
 

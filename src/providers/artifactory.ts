@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { problems } from "../event.ts";
 import { NO_HOST, orNull, repositoryOf, splitReference, tagAndDigest } from "./normalise.ts";
-import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
+import { anyObject, type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
 const HEADER = "x-jfrog-event-auth";
 
@@ -31,7 +31,7 @@ export const artifactory: RegistryProvider<Record<string, unknown>> = {
     { kind: "hmac", header: HEADER, hash: "sha256", encoding: "hex", prefix: "sha256=", prefixOptional: true },
     { kind: "token", header: HEADER },
   ],
-  payload: z.looseObject({}),
+  payload: anyObject,
   pushes: (body, delivery) => readEach([body], event, (read) => toPush(read, delivery)),
 };
 

@@ -1,10 +1,10 @@
 /** CloudEvents over HTTP in all three modes: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md */
 import * as z from "zod";
 import { problems } from "../event.ts";
-import type { DeliveryHeaders, Push } from "./provider.ts";
+import { anyList, anyObject, type DeliveryHeaders, type Push } from "./provider.ts";
 
 /** What a body can be in any mode; the payload schema of every provider that reads CloudEvents. */
-export const eventsBody = z.union([z.array(z.unknown()), z.looseObject({})], { error: "neither a CloudEvent nor a list of them" });
+export const eventsBody = z.union([anyList, anyObject], { error: "neither a CloudEvent nor a list of them" });
 
 /** One event. Senders leave required attributes out, so only `type` is asked for. A provider adds its extension attributes with `.extend`. */
 export const cloudEvent = z.object({

@@ -1,7 +1,7 @@
 /** CNCF Distribution (`registry:2`, `registry:3`), and registries built from it: https://distribution.github.io/distribution/about/notifications/ */
 import * as z from "zod";
 import { instantOf, NO_HOST, orNull, repositoryOf, splitReference, tagAndDigest } from "./normalise.ts";
-import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
+import { anyList, type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
 const MANIFESTS: ReadonlySet<string> = new Set([
   "application/vnd.oci.image.manifest.v1+json",
@@ -33,7 +33,7 @@ export const distribution: RegistryProvider<{ events: unknown[] }> = {
   name: "distribution",
   title: "CNCF Distribution (docker registry 2.8, 3.x)",
   auth: [{ kind: "token", header: "authorization", scheme: "Bearer" }],
-  payload: z.object({ events: z.array(z.unknown()) }),
+  payload: z.object({ events: anyList }),
   pushes: ({ events }, delivery) => readEach(events, notification, (event) => toPush(event, delivery)),
   redact: ["events.*.actor.user"], // a JWT, where the registry is GitLab's
 };

@@ -1,7 +1,7 @@
 /** Our own small JSON, for pipelines and for registries without a webhook. The format is written down in infra/registries/generic.md. */
 import * as z from "zod";
 import { instantOf, NO_HOST, orNull, placeOf, repositoryOf, tagAndDigest } from "./normalise.ts";
-import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
+import { anyList, type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
 const item = z.object({
   repository: z.string().regex(/^(?:https?:\/\/)?[^/\s@]+(?:\/[^/\s@:]+)*\/?$/i, "not [host/]path; the tag goes into `tag`"),
@@ -13,7 +13,7 @@ const item = z.object({
 });
 type Item = z.infer<typeof item>;
 
-const payload = z.union([z.array(z.unknown()), z.looseObject({ pushes: z.array(z.unknown()).optional() })], {
+const payload = z.union([anyList, z.looseObject({ pushes: anyList.optional() })], {
   error: "neither a push, nor a list of pushes, nor { pushes: [...] }",
 });
 

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { problems } from "../event.ts";
 import { digestOf, instantOf, NO_HOST, orNull, repositoryOf, splitReference, tagAndDigest } from "./normalise.ts";
-import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
+import { anyObject, type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
 const packaged = z.object({
   package_type: z.string().default(""),
@@ -30,7 +30,7 @@ export const ghcr: RegistryProvider<Record<string, unknown>> = {
   name: "ghcr",
   title: "GitHub Container Registry (ghcr.io, GitHub Enterprise)",
   auth: [{ kind: "hmac", header: "x-hub-signature-256", hash: "sha256", encoding: "hex", prefix: "sha256=" }],
-  payload: z.looseObject({}),
+  payload: anyObject,
   pushes(body, delivery) {
     const kind = delivery.headers["x-github-event"] ?? "package";
     if (kind !== "package" && kind !== "registry_package") return []; // ping, and whatever else was ticked

@@ -1,7 +1,7 @@
 /** Gitea's webhooks, event `package`: https://docs.gitea.com/usage/webhooks. Forgejo grew out of it and differs in the names of the headers. */
 import * as z from "zod";
 import { NO_HOST, orNull, repositoryOf, splitReference, tagAndDigest } from "./normalise.ts";
-import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
+import { anyObject, type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
 const packageEvent = z.object({
   action: z.string(),
@@ -24,7 +24,7 @@ export function giteaLike(name: "gitea" | "forgejo", title: string): RegistryPro
     name,
     title,
     auth: [{ kind: "hmac", header: `x-${name}-signature`, hash: "sha256", encoding: "hex", over: "form:payload" }],
-    payload: z.record(z.string(), z.unknown()),
+    payload: anyObject,
     pushes(body, delivery) {
       const { [`x-${name}-event`]: event = "package", [`x-${name}-delivery`]: id } = delivery.headers;
       return event === "package" ? readEach([body], packageEvent, (each) => toPush(each, delivery, orNull(id))) : [];

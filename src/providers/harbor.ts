@@ -3,7 +3,7 @@ import * as z from "zod";
 import { problems } from "../event.ts";
 import { cloudEvent, dataOf, eventsBody, eventsIn } from "./cloudevents-envelope.ts";
 import { instantOf, NO_HOST, orNull, repositoryOf, splitReference, tagAndDigest } from "./normalise.ts";
-import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
+import { anyList, type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
 /** `pushImage` is Harbor 1.x, and hosted registries that kept its shape (Tencent's). */
 const PUSHES: ReadonlySet<string> = new Set(["PUSH_ARTIFACT", "pushImage", "harbor.artifact.pushed"]);
@@ -13,14 +13,14 @@ const event = cloudEvent.extend({ operator: z.string().optional(), occur_at: z.n
 type Common = { actor: string | null; time: string | null; id: string | null };
 
 const eventData = z.object({
-  resources: z.array(z.unknown()),
+  resources: anyList,
   repository: z.object({ repo_full_name: z.string().optional() }).default({}),
 });
 const resource = z.object({ digest: z.string().optional(), tag: z.string().optional(), resource_url: z.string() });
 
 // The form of Harbor 1.x's own pages: https://goharbor.io/docs/1.10/working-with-projects/project-configuration/configure-webhooks/
 // Its `image_id` is no manifest's digest, and the only known `trigger_time` is neither seconds nor milliseconds of our time.
-const list = z.object({ event_type: z.string(), events: z.array(z.unknown()) });
+const list = z.object({ event_type: z.string(), events: anyList });
 const listed = z.object({ project: z.string(), repo_name: z.string(), tag: z.string(), full_name: z.string().optional() });
 
 export const harbor: RegistryProvider<z.infer<typeof eventsBody>> = {
@@ -28,14 +28,14 @@ export const harbor: RegistryProvider<z.infer<typeof eventsBody>> = {
   title: "Harbor",
   auth: [{ kind: "token", header: "authorization" }],
   payload: eventsBody,
-  pushes(body, delivery) {
+  *pushes(body, delivery) {
     const old = list.safeParse(body);
-    if (old.success) return PUSHES.has(old.data.event_type) ? readEach(old.data.events, listed, (item) => ofList(item, delivery)) : [];
-    return eventsIn(body, delivery.headers).flatMap((item) => ofEvent(item, delivery));
+    if (!old.success) for (const item of eventsIn(body, delivery.headers)) yield* ofEvent(item, delivery);
+    else if (PUSHES.has(old.data.event_type)) yield* readEach(old.data.events, listed, (item) => ofList(item, delivery));
   },
 };
 
-function ofEvent(item: unknown, delivery: DeliveryContext): Push[] {
+function ofEvent(item: unknown, delivery: DeliveryContext): Iterable<Push> {
   const read = event.safeParse(item);
   if (!read.success) return [{ unreadable: problems(read.error) }];
   const { type, id, time, operator, occur_at: occurred, event_data: ofDefault } = read.data;

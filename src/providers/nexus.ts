@@ -1,7 +1,7 @@
 /** Sonatype Nexus Repository 3, capability "Webhook: Repository": https://help.sonatype.com/en/example-headers-and-payloads.html */
 import * as z from "zod";
 import { instantOf, NO_HOST, orNull, repositoryOf, tagAndDigest } from "./normalise.ts";
-import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
+import { anyObject, type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
 // of a tag that is pushed again some versions tell by the component, some only by the manifest's asset
 const event = z.object({
@@ -17,7 +17,7 @@ export const nexus: RegistryProvider<Record<string, unknown>> = {
   name: "nexus",
   title: "Sonatype Nexus Repository 3",
   auth: [{ kind: "hmac", header: "x-nexus-webhook-signature", hash: "sha1", encoding: "hex" }],
-  payload: z.looseObject({}),
+  payload: anyObject,
   pushes(body, delivery) {
     const kind = delivery.headers["x-nexus-webhook-id"];
     if (kind !== undefined && !kind.startsWith("rm:repository:")) return []; // the audit's, of a capability "Webhook: Global"

@@ -1,7 +1,7 @@
 /** Yandex Container Registry, the body that its trigger hands to a function or container: https://yandex.cloud/en/docs/functions/concepts/trigger/cr-trigger */
 import * as z from "zod";
 import { instantOf, orNull, repositoryOf, tagAndDigest } from "./normalise.ts";
-import { type DeliveryContext, type Push, readEach, type RegistryProvider } from "./provider.ts";
+import { anyList, type DeliveryContext, firstOf, type Push, readEach, type RegistryProvider } from "./provider.ts";
 
 const CREATED = /^yandex\.cloud\.events\.containerregistry\.CreateImage(?:Tag)?$/;
 const NAME = /^[a-z0-9]+(?:[._/-]+[a-z0-9]+)*$/;
@@ -15,8 +15,8 @@ export const yandex: RegistryProvider<{ messages: unknown[] }> = {
   name: "yandex",
   title: "Yandex Container Registry",
   auth: [{ kind: "token", header: "authorization", scheme: "Bearer" }, { kind: "url" }],
-  payload: z.object({ messages: z.array(z.unknown()) }),
-  pushes: ({ messages }, delivery) => latestOfEach(readEach(messages, message, (each) => toPush(each, delivery))),
+  payload: z.object({ messages: anyList }),
+  pushes: ({ messages }, delivery) => latestOfEach(firstOf(readEach(messages, message, (each) => toPush(each, delivery)))),
 };
 
 function toPush({ event_metadata: event, details }: z.infer<typeof message>, delivery: DeliveryContext): Push | null {
@@ -37,12 +37,12 @@ function toPush({ event_metadata: event, details }: z.infer<typeof message>, del
 }
 
 /** One push is told twice, as CreateImage and as CreateImageTag. A batch comes after all that it tells of, so the last of each image speaks for all. */
-function latestOfEach(pushes: readonly Push[]): Push[] {
+function latestOfEach(pushes: Iterable<Push>): Iterable<Push> {
   const latest = new Map<unknown, Push>();
   for (const push of pushes) {
     const key = "unreadable" in push ? push : JSON.stringify([push.repository, push.tag, push.digest]);
     latest.delete(key);
     latest.set(key, push);
   }
-  return [...latest.values()];
+  return latest.values();
 }

@@ -228,8 +228,15 @@ function grown(random: Random, root: unknown, { path, value }: Place, elsewhere:
   const item: unknown = some(random, value) ?? elsewhere?.value ?? 0;
   const short = times > 1000 ? random.pick([0, null, "a", item]) : item;
   const room = Math.ceil(MOST_BYTES / (JSON.stringify(short).length + 1));
-  const many = Array.from({ length: Math.min(times, room) }, () => short);
+  const distinct = random.chance(0.5);
+  const many = Array.from({ length: Math.min(times, room) }, (_, n): unknown => (distinct ? numbered(short, n) : short));
   return JSON.parse(JSON.stringify(replaced(root, path, [...value, ...many]))); // each on its own: a later change is to meet one of them
+}
+
+/** Another push than those before it. */
+function numbered(item: unknown, n: number): unknown {
+  if (typeof item === "string") return `${item}${n}`;
+  return JSON.parse(JSON.stringify(item).replaceAll(/"(id|event_id|tag|name|version)":"([^"]*)"/g, `"$1":"$2${n}"`));
 }
 
 /** A text, or the JSON that it holds in base64. */

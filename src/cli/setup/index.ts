@@ -1,4 +1,4 @@
-/** The table of what to paste, and of what comes then: a row for each provider. */
+/** What to paste, and what comes then. A row for each provider that has a file here; for others {@link plainSetup} is enough. */
 import { acr } from "./acr.ts";
 import { alibaba } from "./alibaba.ts";
 import { artifactory } from "./artifactory.ts";
@@ -19,7 +19,10 @@ import { nexus } from "./nexus.ts";
 import { quay } from "./quay.ts";
 import { yandex } from "./yandex.ts";
 import { zot } from "./zot.ts";
+import type { RegistryProvider } from "../../providers/provider.ts";
+import { plainSetup } from "./plain.ts";
 import type { RegistrySetup } from "./setup.ts";
+
 export const setups: Readonly<Record<string, RegistrySetup>> = {
   distribution,
   gitlab,
@@ -42,3 +45,7 @@ export const setups: Readonly<Record<string, RegistrySetup>> = {
   cloudevents,
   generic,
 };
+
+export function setupOf(provider: RegistryProvider): RegistrySetup {
+  return setups[provider.name] ?? plainSetup(provider);
+}

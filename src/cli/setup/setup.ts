@@ -1,6 +1,8 @@
 /** What a row of the setup table is: what to paste at a registry, and what that registry then sends. Text and pure functions, no secret. */
 import type { OidcConfig } from "../../config.ts";
-import type { AuthScheme } from "../../providers/provider.ts";
+import type { AuthScheme, Sample, SamplePush } from "../../providers/provider.ts";
+
+export type { Sample, SamplePush };
 
 /** Stands for the secret in what no shell reads; `--show-secret` puts it there. A text for a shell says `$SECRET`, and is told before where to read it. */
 export const SECRET = "PASTE-THE-SECRET-HERE";
@@ -39,22 +41,6 @@ export interface Paste {
   readonly at?: string;
 }
 
-/** `digest` undefined: as a sender that knows none. */
-export interface SamplePush {
-  readonly host: string;
-  readonly repository: string;
-  readonly tag: string;
-  readonly digest: string | undefined;
-  readonly time: Date;
-  readonly id: string;
-}
-
-/** The delivery that tells of a push; `body` becomes JSON. Headers with lower-case names, application/json if they name no type. */
-export interface Sample {
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body: unknown;
-}
-
 export interface RegistrySetup {
   /** How far this was tried, in a sentence. */
   readonly checked: string;
@@ -64,7 +50,8 @@ export interface RegistrySetup {
   paste(hook: Hook): readonly Paste[];
   /** Where the webhook has a queue. Left out: {@link anyQueue}. */
   pasteQueue?(queue: FilledQueue): readonly Paste[];
-  sample(push: SamplePush): Sample;
+  /** Left out: `send` cannot make up a delivery. */
+  readonly sample?: (push: SamplePush) => Sample;
 }
 
 export const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
