@@ -16,7 +16,7 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["ports", /^src\/(?:queue\/queue|cluster\/overrides|journal\/journal)\.ts$/],
   [
     "rules",
-    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|limiter|match|nudge|observe|oidc|pace|secrets|settle|sign|status|story|unparsed)\.ts$|(?:config|providers)\/)/,
+    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|copies|limiter|match|nudge|observe|oidc|pace|secrets|settle|sign|status|story|unparsed)\.ts$|(?:config|providers)\/)/,
   ],
   ["use cases", /^src\/(?:receive|redrive|renew|confirm|pushes)\.ts$/],
   ["drivers", /^src\/(?:app|consume|inbox|take|worker)\.ts$/],
