@@ -211,9 +211,8 @@ describe("list", () => {
     expect(out).toContain("dev/1");
     expect(err).toContain("error: broken: the queue's variable NOT_SET is not set");
     expect(err).toContain("could not look at broken");
-    expect((await dlq("list", "--module", "other")).out).toMatch(
-      /^no dead letters with the module other \(looked at: dev, unparsed\)\nwaiting, .*: broken unknown$/,
-    );
+    expect((await dlq("list", "--module", "other")).out).toBe("no dead letters with the module other (looked at: dev, unparsed)");
+    expect((await dlq("list", "--cluster", "broken")).out).toBe("");
   });
 
   it("does not create a queue where there is none", async () => {

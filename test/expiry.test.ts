@@ -1,7 +1,9 @@
+import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { tellExpiring, watchExpiry } from "../src/expiry.ts";
-import { RelayError } from "../src/outcome.ts";
+import { ADVICE, RelayError, TREATMENT } from "../src/outcome.ts";
 import type { DeadLetter, Decide } from "../src/queue/queue.ts";
+import { whatToDo } from "../src/reasons.ts";
 import { at, fakeObserver, start } from "./support/relay.ts";
 
 const DAY = 24 * 3600;
@@ -77,3 +79,14 @@ it("looks at once, and ends when it is told to", async () => {
   await watching;
   expect(w.looks()).toBe(1);
 });
+
+const buried = Object.entries(TREATMENT).filter(
+  ([code, treatment]) => ["bury", "forbidden"].includes(treatment) && Object.hasOwn(ADVICE, code),
+);
+it.each([...buried.map(([code]) => code), "UNPARSED", "UNKNOWN"])(
+  "%s has an advice, and a row on the page for whoever is on call",
+  (code) => {
+    expect(whatToDo(code)).toMatch(/`mpo-relay dlq (?:redrive|purge)/);
+    expect(readFileSync("infra/dead-letters.md", "utf8")).toContain(`\n| \`${code}\``);
+  },
+);

@@ -101,7 +101,7 @@ function tellRest({ options, terminal }: Call, { unseen, total, waiting, example
     const cut = unseen.cut.length > 0 ? `, and more in ${unseen.cut.join(", ")} (--limit)` : "";
     terminal.out(`\n${counted(total, "dead letter")}${cut}`);
   }
-  const rows = waiting.filter(({ records }) => records !== 0).map(waitingText);
+  const rows = waiting.filter(({ cluster, records }) => records !== 0 && !unseen.failed.includes(cluster)).map(waitingText);
   if (rows.length > 0) terminal.out(`waiting, and tried again by themselves (an alarm in the log says what for): ${rows.join("; ")}`);
   const incomplete = incompleteText(unseen);
   if (incomplete !== null) terminal.out(incomplete);

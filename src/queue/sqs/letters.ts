@@ -11,6 +11,8 @@ import type { Message, Outgoing, Wire } from "./wire.ts";
 const LOOK_SECONDS = 30;
 /** More than none: only a long poll asks all of SQS's servers. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html */
 const WAIT_SECONDS = 1;
+/** Calls at a time, below what the SDK has connections for: a thousand at once would wait for each other until their time is over. */
+const SIDE_BY_SIDE = 20;
 const TEXT_LENGTH = 1000;
 /** Two clocks differ; a letter sent this long after a sweep began is one that the sweep itself brought about. */
 const CLOCK_SKEW_MS = 5000;
@@ -87,8 +89,11 @@ export class SqsDeadLetters implements DeadLetters {
         }
       }
     } finally {
-      const back = batchesOf([...held.values()]).map((receipts) => queue.hide(receipts, 0));
-      await Promise.allSettled(back); // where it fails they come back by themselves
+      const back = batchesOf([...held.values()]);
+      while (back.length > 0) {
+        // where it fails they come back by themselves
+        await Promise.allSettled(back.splice(0, SIDE_BY_SIDE).map((receipts) => queue.hide(receipts, 0)));
+      }
     }
   }
 }
