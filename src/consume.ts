@@ -4,6 +4,7 @@
  */
 import type { Circuit } from "./circuit.ts";
 import { confirm, type ConfirmContext } from "./confirm.ts";
+import { type Due, type Work, withoutCopies } from "./copies.ts";
 import { decode, type RenewRequest, toAscii } from "./event.ts";
 import { entryOf, type NewEntry, type Note } from "./journal/journal.ts";
 import type { Observer } from "./observe.ts";
@@ -28,17 +29,14 @@ export interface Unsettled {
   readonly untouched: readonly QueueRecord[];
 }
 
-interface Work {
-  readonly record: QueueRecord;
-  readonly request: RenewRequest;
-}
 /** `entry`: what the journal is told of it. */
 interface Settled {
   readonly record: QueueRecord;
   readonly settlement: Settlement;
   readonly entry: NewEntry | null;
+  readonly copies: readonly QueueRecord[];
 }
-type SortedOut = Omit<Settled, "record">;
+type SortedOut = Omit<Settled, "record" | "copies">;
 
 /** Below what any template sets as the queue's maximum receive count, so that a record ends with our reason and not without one. */
 const MAX_RECEIVES = 8;
@@ -53,24 +51,24 @@ export async function consume(
 ): Promise<Unsettled> {
   const failed: QueueRecord[] = [];
   const untouched: QueueRecord[] = [];
-  const work: Work[] = [];
+  const due: Due[] = [];
   for (const record of records) {
     const sorted = sortOut(record, context);
-    if ("settlement" in sorted) await settleAll([{ record, ...sorted }], context, failed);
-    else work.push(sorted);
+    if ("settlement" in sorted) await settleAll([{ record, ...sorted, copies: [] }], context, failed);
+    else due.push(sorted);
   }
   if (context.circuit.error !== null) await context.circuit.probe();
 
-  await inLanes(groups(work), async (group) => {
+  await inLanes(groups(withoutCopies(due)), async (group) => {
     const { settled, rest } = await runGroup(group, context, timeLeft);
-    untouched.push(...rest.map(({ record }) => record));
+    untouched.push(...rest.flatMap(({ record, copies }) => [record, ...copies]));
     await settleAll(settled, context, failed);
   });
   return { failed, untouched };
 }
 
 /** What needs no look at the cluster is settled at once; the rest is work. */
-function sortOut(record: QueueRecord, context: ConsumeContext): Work | SortedOut {
+function sortOut(record: QueueRecord, context: ConsumeContext): Due | SortedOut {
   const read = decode(record.body);
   const now = context.now();
   if (read.kind === "newer") {
@@ -143,7 +141,7 @@ async function runGroup(
     report(each, outcome, context);
     const now = context.now();
     const settlement = settlementOf(outcome, each.request, now, context.random);
-    settled.push({ record: each.record, settlement, entry: entryAbout(each.request, outcome, settlement, now) });
+    settled.push({ ...each, settlement, entry: entryAbout(each.request, outcome, settlement, now) });
   };
   let rest = group;
   for (let head = rest[0]; head && timeLeft(); head = rest[0]) {
@@ -181,25 +179,26 @@ async function settleAll(
   failed: QueueRecord[],
 ): Promise<void> {
   await note?.(settlements.flatMap(({ entry }) => (entry === null ? [] : [entry]))); // before the record is gone: a crash in between doubles, and hides nothing
-  const acknowledged = settlements.filter(({ settlement }) => settlement.kind === "acknowledge").map(({ record }) => record);
-  const moves = settlements.flatMap(({ record, settlement }) => (settlement.kind === "defer" ? [{ record, next: settlement.next }] : []));
-  const settle = async (records: readonly QueueRecord[], how: () => Promise<void>) => {
-    if (records.length === 0) return;
+  const settle = async (those: readonly Settled[], how: () => Promise<void>) => {
+    if (those.length === 0) return;
+    const copies = those.flatMap((each) => each.copies);
     try {
       await how();
+      if (copies.length > 0) await queue.acknowledge(copies);
     } catch (thrown) {
       const error = toRelayError(thrown, "QUEUE_UNAVAILABLE");
       observer.alarm(error.code, { what: ADVICE.QUEUE_UNAVAILABLE ?? "", cluster, why: error.message });
-      failed.push(...records);
+      failed.push(...those.map(({ record }) => record), ...copies);
     }
   };
-  await settle(acknowledged, () => queue.acknowledge(acknowledged));
-  await settle(
-    moves.map(({ record }) => record),
-    () => queue.defer(moves),
-  );
-  for (const { record, settlement } of settlements) {
-    if (settlement.kind === "bury") await settle([record], () => queue.bury(record, settlement.letter));
+  const done = settlements.filter(({ settlement }) => settlement.kind === "acknowledge");
+  const moved = settlements.filter(({ settlement }) => settlement.kind === "defer");
+  const moves = moved.flatMap(({ record, settlement }) => (settlement.kind === "defer" ? [{ record, next: settlement.next }] : []));
+  await settle(done, () => queue.acknowledge(done.map(({ record }) => record)));
+  await settle(moved, () => queue.defer(moves));
+  for (const each of settlements) {
+    const { record, settlement } = each;
+    if (settlement.kind === "bury") await settle([each], () => queue.bury(record, settlement.letter));
   }
 }
 

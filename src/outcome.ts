@@ -160,10 +160,13 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode, string>>> = {
     "the API server refuses us (RBAC); restore the binding of infra/cluster. Records wait, each is tried again every 15 min; buried after 24 h, then `mpo-relay dlq redrive`",
   FORBIDDEN_BY_POLICY: "an admission policy refuses the patch; see its text. After the cause is gone: `mpo-relay dlq redrive`",
   INVALID: "the API server calls the patch invalid; see its text. After the cause is gone: `mpo-relay dlq redrive`",
-  MALFORMED: "a record that no relay wrote; see `mpo-relay dlq show`",
-  WRONG_CLUSTER: "a record for another cluster lies in this queue; compare the queues in the configuration of edge and worker",
-  UNCONFIRMED: "nudged, but Deckhouse does not show the pushed digest; look at the override's status and at Deckhouse's log",
-  LAST_RECEIVE: "received again and again without being settled: something crashes on it; see `mpo-relay dlq show`",
+  MALFORMED: "a record that no relay wrote; see `mpo-relay dlq show`, find who writes into this queue, then `mpo-relay dlq purge`",
+  WRONG_CLUSTER:
+    "a record for another cluster lies in this queue; compare the queues in the configuration of edge and worker. `mpo-relay dlq redrive` sends it to its own",
+  UNCONFIRMED:
+    "nudged, but Deckhouse does not show the pushed digest; look at the override's status (`mpo-relay dlq show`) and at Deckhouse's log. After the cause is gone: `mpo-relay dlq redrive`",
+  LAST_RECEIVE:
+    "received again and again without being settled: something crashes on it. Look at the worker's log and memory, then `mpo-relay dlq redrive`",
   INTERNAL: "an error that we did not foresee; see its text",
   QUEUE_UNAVAILABLE: "the queue does not take or give records; senders are told to try again, and what lies in a queue waits there",
   JOURNAL_UNAVAILABLE:

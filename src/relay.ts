@@ -7,12 +7,13 @@ import { createApp } from "./app.ts";
 import type { RelayConfig } from "./config.ts";
 import type { ConsumeContext } from "./consume.ts";
 import { consumeContext, openCluster } from "./consumer.ts";
+import { watchExpiry } from "./expiry.ts";
 import { createLimiter } from "./limiter.ts";
 import { type Journals, openJournals } from "./journals.ts";
 import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
 import { type PushQuestion, tellPush } from "./pushes.ts";
-import type { Queue } from "./queue/queue.ts";
+import type { DeadLetters, Queue } from "./queue/queue.ts";
 import { takeIn } from "./inbox.ts";
 import { openQueues, openWebhookQueue, type Queues } from "./queues.ts";
 import { receive, type ReceiveContext } from "./receive.ts";
@@ -65,6 +66,7 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
   try {
     const telling = { observer, ...journals };
     for (const cluster of consumed) stopping.push(await startConsumer(config, cluster, queues.of(cluster), telling));
+    if (queues.unparsed) stopping.push(startWatch("unparsed", queues.unparsed, observer));
     const context = edgeContext(config, queues, telling);
     const edge = isEdge ? await startEdge(context, queues, journals) : null;
     if (edge) stopping.push(edge.stop);
@@ -91,10 +93,20 @@ async function startConsumer(
   await lookOnce(context);
   const controller = new AbortController();
   const running = work({ ...context, queue }, controller.signal);
+  const stopWatch = startWatch(cluster, queue.deadLetters, observer);
   return async () => {
     controller.abort();
-    await running;
+    await Promise.all([running, stopWatch()]);
     overrides.close();
+  };
+}
+
+function startWatch(place: string, letters: DeadLetters, observer: Observer): () => Promise<void> {
+  const controller = new AbortController();
+  const watching = watchExpiry({ place, letters, observer }, controller.signal);
+  return async () => {
+    controller.abort();
+    await watching;
   };
 }
 

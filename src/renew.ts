@@ -58,11 +58,10 @@ async function renewOnce(request: RenewRequest, context: RenewContext): Promise<
       return { kind: "done", code: "REPEATED", detail: { nudge } };
     }
     nudge += 1;
-  } else if (newest?.recent.includes(request.key) && newest.key !== request.key) {
+  } else if (newest && isCovered(newest, request, context.now())) {
     return { kind: "done", code: "JOINED", detail: { coveredBy: newest.key } };
   }
   const isOlder = newest !== null && isLater(newest, request, context.now());
-  if (isOlder && wentOutAfter(newest, request)) return { kind: "done", code: "JOINED", detail: { coveredBy: newest.key } };
   const rival = isOlder ? newest.digest : null;
 
   const wait = newest ? holdMs(newest, request, override, context) : 0;
@@ -82,6 +81,12 @@ async function renewOnce(request: RenewRequest, context: RenewContext): Promise<
 function isRedelivery(request: RenewRequest, override: Override, newest: Nudge, now: Date): boolean {
   const arrived = request.digest !== null && override.status.imageDigest === request.digest;
   return !arrived && now.getTime() - newest.at.getTime() > REDELIVERED_MS;
+}
+
+/** The newest nudge saw this push too: it was patched before that one, or its sender calls it older and we had received it by then. */
+export function isCovered(newest: Nudge, request: RenewRequest, now: Date): boolean {
+  const wasPatched = newest.key !== request.key && newest.recent.includes(request.key);
+  return wasPatched || (isLater(newest, request, now) && wentOutAfter(newest, request));
 }
 
 /**

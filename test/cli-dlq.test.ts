@@ -8,7 +8,7 @@ import { type EmbeddedStore, openEmbedded } from "../src/queue/embedded.ts";
 import { serveHub } from "../src/queue/hub.ts";
 import type { NewDeadLetter } from "../src/queue/queue.ts";
 import { unparsedLetter } from "../src/unparsed.ts";
-import { mpoRelay } from "./support/cli.ts";
+import { mpoRelay, NOW } from "./support/cli.ts";
 
 let folder: string;
 let config: string;
@@ -101,21 +101,53 @@ describe("list", () => {
     expect(await dlq("list")).toEqual({ exitCode: 0, out: "no dead letters (looked at: dev, stage, unparsed)", err: "" });
   });
 
-  it("shows every queue's letters, the total, and what to do next", async () => {
-    await put({ dev: [letter(encode(request()), "FORBIDDEN", "no\nbinding")], unparsed: [unread("{")] });
+  it("groups by reason: count, oldest, an example, what to do, what to do next; and ends with 3", async () => {
+    const young = { ...letter(encode(request({ module: "young" })), "FORBIDDEN"), lastAt: "2026-06-01T11:50:00.000Z" };
+    await put({ dev: [young, letter(encode(request()), "FORBIDDEN", "no\nbinding")], unparsed: [unread("{")] });
     const { exitCode, out } = await dlq("list");
-    expect(exitCode).toBe(0);
+    expect(exitCode).toBe(3);
+    expect(out).toMatch(/^REASON +COUNT +OLDEST +EXAMPLE +WHY$/m);
+    expect(out).toMatch(/^FORBIDDEN +2 +40 min +dev\/2 +echo:main: no binding$/m);
+    expect(out).toMatch(/^UNPARSED +1 +3 h +unparsed\/3 +webhook ci: not JSON$/m);
+    expect(out).toMatch(/^ {2}FORBIDDEN: .*restore the binding/m);
+    expect(out).toMatch(/^ {2}UNPARSED: .*Update the relay/m);
+    expect(out).toContain("3 dead letters");
+    expect(out).toContain(`next: mpo-relay dlq show dev/2 --config ${config}`);
+  });
+
+  it("shows each letter with its id where it is asked to", async () => {
+    await put({ dev: [letter(encode(request()), "FORBIDDEN", "no\nbinding")], unparsed: [unread("{")] });
+    const { exitCode, out } = await dlq("list", "--each");
+    expect(exitCode).toBe(3);
     expect(out).toMatch(/^ID +CODE +WHAT +AGE +WHY$/m);
     expect(out).toMatch(/^dev\/1 +FORBIDDEN +echo:main +40 min +no binding$/m);
     expect(out).toMatch(/^unparsed\/2 +UNPARSED +webhook ci +3 h +not JSON$/m);
-    expect(out).toContain("2 dead letters");
-    expect(out).toContain(`next: mpo-relay dlq show dev/1 --config ${config}`);
   });
 
-  it("counts what --limit leaves out", async () => {
+  it("tells of records that wait, which are no dead letters", async () => {
+    await put({});
+    await asOwner((store) => store.queue("stage").send([{ body: encode(request()) }, { body: encode(request()), delaySeconds: 600 }]));
+    const { exitCode, out } = await dlq("list");
+    expect(exitCode).toBe(0);
+    expect(out).toMatch(/^waiting, .*: stage 2 records, the oldest stored \d+ s ago$/m);
+    expect(JSON.parse((await dlq("list", "--json")).out)).toMatchObject({
+      waiting: [
+        { cluster: "dev", records: 0, oldestSeconds: null },
+        { cluster: "stage", records: 2, oldestSeconds: expect.any(Number) },
+      ],
+    });
+  });
+
+  it("says what --limit leaves out", async () => {
     await put({ dev: [1, 2, 3].map(() => letter(encode(request()), "INVALID")) });
-    expect((await dlq("list", "--limit", "2")).out).toContain("3 dead letters, 2 shown (--limit)");
-    expect((await dlq("list", "--limit", "2", "--code", "INVALID")).out).toContain("3 dead letters, 2 shown (--limit)");
+    expect((await dlq("list", "--limit", "2")).out).toContain("2 dead letters, and more in dev (--limit)");
+    expect((await dlq("list", "--limit", "2", "--code", "INVALID")).out).toContain("2 dead letters, and more in dev (--limit)");
+    expect((await dlq("list", "--limit", "3")).out).not.toContain("--limit)");
+  });
+
+  it("knows a reason that it does not know", async () => {
+    await put({ dev: [letter(encode(request()), "OF_TOMORROW")] });
+    expect((await dlq("list")).out).toContain("OF_TOMORROW: a reason that this version does not know");
   });
 
   it("narrows by cluster, code and module", async () => {
@@ -134,8 +166,18 @@ describe("list", () => {
 
   it("gives JSON to programs", async () => {
     await put({ dev: [letter(encode(request()), "INVALID", "why")] });
-    const { out } = await dlq("list", "--json");
+    const { out } = await dlq("list", "--json", "--cluster", "dev");
     expect(JSON.parse(out)).toEqual({
+      reasons: [
+        {
+          code: "INVALID",
+          count: 1,
+          oldestAt: "2026-06-01T11:20:00.000Z",
+          expiresAt: null,
+          example: "dev/1",
+          advice: expect.stringContaining("redrive"),
+        },
+      ],
       letters: [
         {
           cluster: "dev",
@@ -145,6 +187,7 @@ describe("list", () => {
           attempts: 5,
           firstAt: "2026-06-01T09:00:00.000Z",
           lastAt: "2026-06-01T11:20:00.000Z",
+          expiresAt: null,
           module: "echo",
           tag: "main",
           image: "r.example.com/m/echo:main",
@@ -152,8 +195,10 @@ describe("list", () => {
           webhook: "ci",
         },
       ],
+      waiting: [{ cluster: "dev", records: 0, oldestSeconds: null }],
       total: 1,
       more: false,
+      incomplete: [],
       failed: [],
     });
   });
@@ -191,9 +236,12 @@ describe("show", () => {
       "code      FORBIDDEN",
       "text      no binding",
       "attempts  5",
+      "do        the API server refuses us (RBAC)",
+      "error     FORBIDDEN at 2026-06-01T11:20:00.000Z, attempt 5: no binding",
+      "override  cannot be looked at: the configuration here names no way into cluster dev",
       "module    echo",
       '"receivedAt":"2026-06-01T09:00:00.000Z"',
-      "next: mpo-relay dlq redrive dev/1",
+      "next: mpo-relay dlq redrive dev/1 --wait",
     ]) {
       expect(out).toContain(text);
     }
@@ -292,7 +340,7 @@ describe("redrive", () => {
 });
 
 describe("purge", () => {
-  it("asks for --yes", async () => {
+  it("asks for --yes where nobody can be asked", async () => {
     await put({ dev: [letter(encode(request()), "INVALID")] });
     const { exitCode, out, err } = await dlq("purge", "--all");
     expect(exitCode).toBe(2);
@@ -313,5 +361,52 @@ describe("purge", () => {
     });
     expect(await dlq("purge", "unparsed/3", "--yes", "--json")).toMatchObject({ exitCode: 0 });
     expect(await state()).toEqual({ requests: [], letters: ["dev INVALID"] });
+  });
+
+  it.each([
+    ["1", 0, []],
+    ["yes", 2, ["dev INVALID"]],
+    ["", 2, ["dev INVALID"]],
+  ])("asks at a terminal how many: %j", async (answer, exitCode, letters) => {
+    await put({ dev: [letter(encode(request()), "INVALID")] });
+    const asked: string[] = [];
+    const ask = async (question: string) => {
+      asked.push(question);
+      return answer;
+    };
+    expect(await mpoRelay(["dlq", "purge", "--all", "--config", config], {}, NOW, ask)).toMatchObject({ exitCode });
+    expect(asked).toEqual(["Remove 1 dead letter for good? Type 1 to do it: "]);
+    expect((await state()).letters).toEqual(letters);
+  });
+
+  it("removes after the question only what it had counted", async () => {
+    await put({ dev: [letter(encode(request()), "INVALID")] });
+    await asOwner(async (store) => {
+      const hub = await serveHub(store);
+      const ask = async () => {
+        await store.queue("dev").deadLetters.put(letter(encode(request()), "FORBIDDEN"));
+        return "1";
+      };
+      const { out } = await mpoRelay(["dlq", "purge", "--all", "--config", config], {}, NOW, ask);
+      expect(out).toContain("1 dead letter removed");
+      await hub.close();
+    });
+    expect((await state()).letters).toEqual(["dev FORBIDDEN"]);
+  });
+});
+
+describe("many", () => {
+  it("are gone through page by page, with progress, and no more than --limit", async () => {
+    await asOwner(async (store) => {
+      await store.queue("dev").ready();
+      const hub = await serveHub(store);
+      await Promise.all(Array.from({ length: 1200 }, () => store.queue("dev").deadLetters.put(letter(encode(request()), "INVALID"))));
+      const { out, err } = await dlq("list");
+      expect(out).toMatch(/^INVALID +1200 /m);
+      expect(err).toContain("dev: 1000 of about 1200 looked at");
+      expect(await dlq("purge", "--all", "--yes", "--limit", "1150")).toMatchObject({ exitCode: 0 });
+      expect(await store.queue("dev").deadLetters.count()).toBe(50);
+      await hub.close();
+    });
   });
 });

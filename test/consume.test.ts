@@ -132,6 +132,59 @@ describe("consume: collapsing", () => {
   });
 });
 
+describe("consume: copies of one record", () => {
+  const copy = (part: Partial<RenewRequest>, id: string) => recordOf(requestOf(part), { id });
+
+  it("runs one for all of them, and acknowledges the others once its own copy is stored", async () => {
+    const w = world();
+    await consume([recordOf(requestOf({ key: "cccccccccccc" }))], w.context); // so the next ones are deferred: the cool-down
+    const since = at(-60);
+    await consume(
+      [copy({}, "first"), copy({ attempt: 2, refusedSince: since }, "third"), copy({ attempt: 1, notBefore: at(-1) }, "second")],
+      w.context,
+    );
+    expect(w.deferred).toMatchObject([{ id: "third" }]);
+    expect(decode(w.deferred[0]?.next.body ?? "")).toMatchObject({ request: { attempt: 3, refusedSince: since } });
+    expect(w.ids.acknowledged).toEqual(["cccccccccccc", "second", "first"]);
+  });
+
+  it("gives all of them back where that copy could not be stored", async () => {
+    const w = world();
+    w.cluster.fail(new RelayError("CLUSTER_UNREACHABLE", "refused"));
+    w.breakQueue();
+    const { failed } = await consume([copy({}, "first"), copy({ attempt: 1 }, "second")], w.context);
+    expect(failed.map(({ id }) => id).toSorted()).toEqual(["first", "second"]);
+    expect(w.ids.acknowledged).toEqual([]);
+  });
+
+  it("leaves all of them where their turn never came", async () => {
+    const { untouched } = await consume([copy({}, "first"), copy({ attempt: 1 }, "second")], world().context, () => false);
+    expect(untouched.map(({ id }) => id).toSorted()).toEqual(["first", "second"]);
+  });
+
+  it("buries one letter for all of them", async () => {
+    const w = world();
+    w.cluster.fail(new RelayError("INVALID", "spec"));
+    await consume([copy({}, "first"), copy({ attempt: 1 }, "second")], w.context);
+    expect([w.ids.buried(), w.ids.acknowledged]).toEqual([["second"], ["first"]]);
+  });
+
+  it("takes a redelivery, another nudge and another look for what they are", async () => {
+    const w = world();
+    const look = { step: 0, digest: null, message: "Ready", updatedAt: null, patchedAt: at(0) };
+    const confirmation = { kind: "confirm", look } as const;
+    const others = [
+      { receivedAt: at(1) },
+      { nudge: 1 },
+      { webhook: "other" },
+      confirmation,
+      { ...confirmation, look: { ...look, step: 1 } },
+    ];
+    await consume([copy({}, "first"), ...others.map((part, index) => copy(part, `other ${index}`))], w.context);
+    expect(w.lines).toHaveLength(others.length + 1);
+  });
+});
+
 describe("consume: the circuit", () => {
   it("opens once, fails the rest of the batch without asking, and closes by a probe", async () => {
     const w = world();

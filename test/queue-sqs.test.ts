@@ -89,6 +89,16 @@ describe("sqs", () => {
     await Promise.all([queue.close(), direct.close()]);
   });
 
+  it("knows when the service deletes a letter, where it says so", async () => {
+    const dead = server.createQueue(`queue-${queues++}`, { attributes: { MessageRetentionPeriod: "86400" } });
+    const queue = at(createQueue().url, { deadLettersUrl: dead.queueUrl });
+    const direct = at(dead.queueUrl);
+    await direct.send([{ body: "as the service itself would put it there" }]);
+    const [found] = (await queue.deadLetters.list(1)).letters;
+    expect(Date.parse(found?.expiresAt ?? "") - Date.parse(found?.lastAt ?? "")).toBe(86_400_000);
+    await Promise.all([queue.close(), direct.close()]);
+  });
+
   it("knows letters that the service itself moved", async () => {
     const { url } = createQueue(1);
     const queue = at(url);

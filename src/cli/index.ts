@@ -11,5 +11,17 @@ const exitCode = await run(process.argv.slice(2), {
   err: (text) => void process.stderr.write(`${text}\n`),
   env: process.env,
   now: () => new Date(),
+  ...(process.stdin.isTTY && process.stdout.isTTY && { ask }),
 });
+
+async function ask(question: string, signal: AbortSignal): Promise<string> {
+  const { createInterface } = await import("node:readline/promises");
+  const lines = createInterface({ input: process.stdin, output: process.stdout });
+  const closed = new Promise<string>((resolve) => lines.once("close", () => resolve(""))); // the end of input, or Ctrl-C
+  try {
+    return await Promise.race([lines.question(question, { signal }).catch(() => ""), closed]);
+  } finally {
+    lines.close();
+  }
+}
 if (exitCode !== 0) process.exitCode = exitCode; // a command may have set its own

@@ -3,7 +3,7 @@ import { Command, CommanderError } from "commander";
 import manifest from "../../package.json" with { type: "json" };
 import { announceCommand } from "./announce.ts";
 import { checkCommand } from "./check.ts";
-import { dlqCommand } from "./dlq.ts";
+import { dlqCommand } from "./dlq/index.ts";
 import { explainCommand } from "./explain.ts";
 import { historyCommand } from "./history.ts";
 import { renewCommand } from "./renew.ts";
@@ -21,7 +21,7 @@ function createProgram(terminal: Terminal): Command {
     .configureHelp({ showGlobalOptions: true })
     .addHelpText(
       "after",
-      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration.",
+      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list).",
     );
   const commands = [
     serveCommand,

@@ -7,10 +7,12 @@ export interface Terminal {
   err(text: string): void;
   readonly env: NodeJS.ProcessEnv;
   now(): Date;
+  /** Asks the person in front of it; given only where there is one. Resolves with "" when `signal` is aborted. */
+  readonly ask?: (question: string, signal: AbortSignal) => Promise<string>;
 }
 
-/** 0: done. 1: it could not be done, or the answer is no. 2: the call or the configuration is wrong. */
-export type ExitCode = 0 | 1 | 2;
+/** 0: done. 1: it could not be done, or the answer is no. 2: the call or the configuration is wrong. 3: there are dead letters (`dlq list`). */
+export type ExitCode = 0 | 1 | 2 | 3;
 
 /** Ends a command. `lines` are told on stderr: first what is wrong, then what to do. */
 export class Failure extends Error {
@@ -20,6 +22,18 @@ export class Failure extends Error {
     super(lines.join("\n"));
     this.name = "Failure";
     this.exitCode = exitCode;
+  }
+}
+
+/** Runs work that the first Ctrl-C (or SIGTERM) tells to end in order; a second one ends the process as usual. */
+export async function untilInterrupted<T>(work: (interrupted: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, abort);
+  try {
+    return await work(controller.signal);
+  } finally {
+    for (const name of ["SIGINT", "SIGTERM"] as const) process.off(name, abort);
   }
 }
 

@@ -1,5 +1,5 @@
 /** Dead letters that can be paged and deleted by id: what lets a sweep run on this side of a wire. */
-import type { DeadLetter, DeadLetters } from "./queue.ts";
+import type { DeadLetter, DeadLetters, Decide } from "./queue.ts";
 
 export interface LetterPage {
   readonly letters: readonly DeadLetter[];
@@ -20,19 +20,17 @@ const PAGE = 50;
 /** `DeadLetters.sweep` over pages. Only letters that were there at its start: one that is redriven and buried again is not met twice. */
 export async function sweepPages(
   letters: Pick<PagedDeadLetters, "page" | "remove">,
-  decide: (letter: DeadLetter) => Promise<"remove" | "keep">,
+  decide: Decide,
 ): Promise<{ removed: number; kept: number }> {
   const done = { removed: 0, kept: 0 };
   let page = await letters.page({ after: null, upTo: null, limit: PAGE });
   const upTo = page.newest;
   for (;;) {
     for (const letter of page.letters) {
-      if ((await decide(letter)) === "remove") {
-        await letters.remove(letter.id);
-        done.removed++;
-      } else {
-        done.kept++;
-      }
+      const decision = await decide(letter);
+      if (decision === "remove") await letters.remove(letter.id);
+      done[decision === "remove" ? "removed" : "kept"]++;
+      if (decision === "stop") return done;
     }
     const last = page.letters.at(-1);
     if (!page.more || last === undefined) return done;

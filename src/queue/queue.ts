@@ -35,7 +35,13 @@ export interface NewDeadLetter {
 /** `code` is `UNKNOWN` where the queue service itself moved the record (its maximum receive count). */
 export interface DeadLetter extends NewDeadLetter {
   readonly id: string;
+  /** When the queue service deletes it, RFC 3339; null where it never does (embedded), or does not say. */
+  readonly expiresAt: string | null;
 }
+
+/** `keep` leaves the letter, `remove` deletes it, `stop` leaves it and ends the sweep. */
+export type Decision = "remove" | "keep" | "stop";
+export type Decide = (letter: DeadLetter) => Promise<Decision>;
 
 /** `more` is true where the listing was cut at `limit`. */
 export interface DeadLetterPage {
@@ -49,10 +55,10 @@ export interface DeadLetters {
   /** Looks at letters without taking them; order is not promised. An SQS queue cannot be read without hiding what is read for some seconds. */
   list(limit: number): Promise<DeadLetterPage>;
   /**
-   * Takes letters one by one: `decide` says what to do with each. `remove` deletes it; `keep` leaves it.
-   * A letter is deleted only after `decide` resolved, so whatever `decide` stored elsewhere is stored first. Visits each letter at most once.
+   * Takes letters one by one: `decide` says what to do with each. A letter is deleted only after
+   * `decide` resolved, so whatever `decide` stored elsewhere is stored first. Visits each letter at most once.
    */
-  sweep(decide: (letter: DeadLetter) => Promise<"remove" | "keep">): Promise<{ removed: number; kept: number }>;
+  sweep(decide: Decide): Promise<{ removed: number; kept: number }>;
   /** Number of letters; approximate on SQS. */
   count(): Promise<number>;
 }

@@ -45,12 +45,6 @@ export function openSqs({ url, region = null, endpoint = null, deadLettersUrl = 
 
 /** Every call ends: the SDK itself sets no limit. A long poll gets its wait on top. */
 const PATIENCE_MS = 10_000;
-const ATTRIBUTES = [
-  "ApproximateNumberOfMessages",
-  "ApproximateNumberOfMessagesNotVisible",
-  "ApproximateNumberOfMessagesDelayed",
-  "RedrivePolicy",
-] as const;
 
 class SdkWire implements Wire {
   readonly #url: string;
@@ -108,7 +102,7 @@ class SdkWire implements Wire {
   }
 
   async attributes(): Promise<Readonly<Record<string, string>>> {
-    const command = new GetQueueAttributesCommand({ QueueUrl: this.#url, AttributeNames: [...ATTRIBUTES] });
+    const command = new GetQueueAttributesCommand({ QueueUrl: this.#url, AttributeNames: ["All"] });
     const { Attributes } = await named("GetQueueAttributes", () => this.#client.send(command, within(PATIENCE_MS)));
     return Attributes ?? {};
   }

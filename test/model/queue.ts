@@ -110,7 +110,7 @@ export class QueueModel {
   }
 
   #bury(letter: NewDeadLetter): void {
-    const stored = { ...letter, id: String(++this.#count) };
+    const stored = { ...letter, expiresAt: null, id: String(++this.#count) };
     this.letters.set(stored.id, stored);
     this.buried(stored);
   }

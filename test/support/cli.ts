@@ -1,5 +1,6 @@
 /** Runs the command line in this process and keeps what it says. */
 import { run } from "../../src/cli/program.ts";
+import type { Terminal } from "../../src/cli/terminal.ts";
 
 export interface Said {
   readonly exitCode: number;
@@ -7,10 +8,12 @@ export interface Said {
   readonly err: string;
 }
 
-const NOW = new Date("2026-06-01T12:00:00.000Z");
+export const NOW = new Date("2026-06-01T12:00:00.000Z");
 
-export async function mpoRelay(args: readonly string[], env: NodeJS.ProcessEnv = {}, now = NOW): Promise<Said> {
+/** `ask`: somebody sits in front of it. */
+export async function mpoRelay(args: readonly string[], env: NodeJS.ProcessEnv = {}, now = NOW, ask?: Terminal["ask"]): Promise<Said> {
   const [out, err]: [string[], string[]] = [[], []];
-  const exitCode = await run(args, { out: (text) => void out.push(text), err: (text) => void err.push(text), env, now: () => now });
+  const said = { out: (text: string) => void out.push(text), err: (text: string) => void err.push(text) };
+  const exitCode = await run(args, { ...said, env, now: () => now, ...(ask && { ask }) });
   return { exitCode, out: out.join("\n"), err: err.join("\n") };
 }

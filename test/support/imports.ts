@@ -16,10 +16,10 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["ports", /^src\/(?:queue\/queue|cluster\/overrides|journal\/journal|registry\/registry)\.ts$/],
   [
     "rules",
-    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|limiter|match|nudge|observe|oidc|pace|secrets|settle|sign|status|story|unparsed)\.ts$|(?:config|providers)\/)/,
+    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|copies|limiter|match|nudge|observe|oidc|pace|reasons|secrets|settle|sign|status|story|unparsed)\.ts$|(?:config|providers)\/)/,
   ],
   ["use cases", /^src\/(?:receive|redrive|renew|confirm|pushes)\.ts$/],
-  ["drivers", /^src\/(?:app|consume|inbox|take|worker)\.ts$/],
+  ["drivers", /^src\/(?:app|consume|expiry|inbox|take|worker)\.ts$/],
   ["adapters", /^src\/(?:queue|cluster|journal|registry)\//],
   ["wiring", /^src\/(?:consumer|journals|lambda|process|queues|registries|relay)\.ts$/],
   ["processes", /^(?:functions|src\/cli|src\/sandbox)\//],

@@ -37,7 +37,13 @@ const letterRow = z
     first_at: z.string(),
     last_at: z.string(),
   })
-  .transform(({ first_at, last_at, ...letter }) => ({ ...letter, id: String(letter.id), firstAt: first_at, lastAt: last_at }));
+  .transform(({ first_at, last_at, ...letter }) => ({
+    ...letter,
+    id: String(letter.id),
+    firstAt: first_at,
+    lastAt: last_at,
+    expiresAt: null,
+  }));
 const totalRow = z.object({ total: z.int(), edge: z.int().nullable() });
 const instantRow = z.object({ at: z.int().nullable() });
 

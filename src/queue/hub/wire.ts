@@ -50,7 +50,7 @@ const answerSchemas = {
   depth: z.object({ records: z.int(), oldestSeconds: z.number().nullable() }),
   "letters.put": nothing,
   "letters.page": z.object({
-    letters: z.array(newLetter.extend({ id: letterId })),
+    letters: z.array(newLetter.extend({ id: letterId, expiresAt: z.string().nullable().default(null) })),
     more: z.boolean(),
     newest: letterId.nullable(),
   }),

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { RelayError } from "../../outcome.ts";
 import { checkSize } from "../body.ts";
-import type { DeadLetter, DeadLetterPage, DeadLetters, NewDeadLetter } from "../queue.ts";
+import type { DeadLetter, DeadLetterPage, DeadLetters, Decide, Decision, NewDeadLetter } from "../queue.ts";
 import { partsOfArn } from "./address.ts";
 import { batchesOf, TEN, twice } from "./batch.ts";
 import type { Message, Outgoing, Wire } from "./wire.ts";
@@ -11,6 +11,8 @@ import type { Message, Outgoing, Wire } from "./wire.ts";
 const LOOK_SECONDS = 30;
 /** More than none: only a long poll asks all of SQS's servers. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html */
 const WAIT_SECONDS = 1;
+/** Calls at a time, below what the SDK has connections for: a thousand at once would wait for each other until their time is over. */
+const SIDE_BY_SIDE = 20;
 const TEXT_LENGTH = 1000;
 /** Two clocks differ; a letter sent this long after a sweep began is one that the sweep itself brought about. */
 const CLOCK_SKEW_MS = 5000;
@@ -37,20 +39,22 @@ export class SqsDeadLetters implements DeadLetters {
   async list(limit: number): Promise<DeadLetterPage> {
     const queue = await this.#queue();
     const letters: DeadLetter[] = [];
+    const retention = await retentionMs(queue);
     await this.#visit(queue, async (message) => {
-      letters.push(toLetter(message));
+      letters.push(toLetter(message, retention));
       return letters.length > limit ? "stop" : "keep";
     });
     return { letters: letters.slice(0, limit), more: letters.length > limit };
   }
 
-  async sweep(decide: (letter: DeadLetter) => Promise<"remove" | "keep">): Promise<{ removed: number; kept: number }> {
+  async sweep(decide: Decide): Promise<{ removed: number; kept: number }> {
     const queue = await this.#queue();
+    const retention = await retentionMs(queue);
     const end = Date.now() + CLOCK_SKEW_MS;
     const done = { removed: 0, kept: 0 };
     await this.#visit(queue, async (message) => {
       if (message.sentAt > end) return "keep";
-      const decision = await decide(toLetter(message));
+      const decision = await decide(toLetter(message, retention));
       if (decision === "remove") await twice([message.receipt], "deleting a dead letter", (receipts) => queue.remove(receipts));
       done[decision === "remove" ? "removed" : "kept"]++;
       return decision;
@@ -66,7 +70,7 @@ export class SqsDeadLetters implements DeadLetters {
    * Takes letters until none comes, and gives back at the end what is kept, also after an error. Letters that were seen show again when
    * this takes longer than a look: a round of nothing else is no end, only as many in a row as it takes to meet each of them again.
    */
-  async #visit(queue: Wire, each: (message: Message) => Promise<"remove" | "keep" | "stop">): Promise<void> {
+  async #visit(queue: Wire, each: (message: Message) => Promise<Decision>): Promise<void> {
     const seen = new Set<string>();
     const held = new Map<string, string>();
     let stale = 0;
@@ -85,8 +89,11 @@ export class SqsDeadLetters implements DeadLetters {
         }
       }
     } finally {
-      const back = batchesOf([...held.values()]).map((receipts) => queue.hide(receipts, 0));
-      await Promise.allSettled(back); // where it fails they come back by themselves
+      const back = batchesOf([...held.values()]);
+      while (back.length > 0) {
+        // where it fails they come back by themselves
+        await Promise.allSettled(back.splice(0, SIDE_BY_SIDE).map((receipts) => queue.hide(receipts, 0)));
+      }
     }
   }
 }
@@ -132,7 +139,18 @@ function plain(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, "?").slice(0, TEXT_LENGTH) || "-";
 }
 
-function toLetter({ id, body, sentAt, receiveCount, attributes }: Message): DeadLetter {
+/**
+ * Counted from a letter's sending. What SQS itself moved keeps the time at which it was first sent, and so expires earlier:
+ * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html#understanding-message-retention-period
+ * null where this process may not ask, or the service does not say.
+ */
+async function retentionMs(queue: Wire): Promise<number | null> {
+  const attributes = await queue.attributes().catch((): Awaited<ReturnType<Wire["attributes"]>> => ({}));
+  const seconds = Number(attributes["MessageRetentionPeriod"]);
+  return seconds > 0 ? seconds * 1000 : null;
+}
+
+function toLetter({ id, body, sentAt, receiveCount, attributes }: Message, retention: number | null): DeadLetter {
   const sent = new Date(sentAt).toISOString();
   const {
     code = "UNKNOWN",
@@ -141,7 +159,8 @@ function toLetter({ id, body, sentAt, receiveCount, attributes }: Message): Dead
     first,
     last,
   } = attributes;
-  return { id, body, code, text, attempts: Number(attempts ?? receiveCount), firstAt: first ?? sent, lastAt: last ?? sent };
+  const expiresAt = retention === null ? null : new Date(sentAt + retention).toISOString();
+  return { id, body, code, text, attempts: Number(attempts ?? receiveCount), firstAt: first ?? sent, lastAt: last ?? sent, expiresAt };
 }
 
 /** Keeps the result; forgets an error. */
