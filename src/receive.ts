@@ -177,7 +177,7 @@ export function outcomeOf(understood: Understanding): Outcome {
   return { kind: "skipped", reason: first?.reason ?? "NOT_A_PUSH", detail: { hint: first?.hint ?? null } };
 }
 
-const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["QUEUE_UNAVAILABLE", "KEYS_UNAVAILABLE", "INTERNAL"]);
+const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["QUEUE_UNAVAILABLE", "QUEUE_REFUSED", "KEYS_UNAVAILABLE", "INTERNAL"]);
 
 function report(delivery: Incoming, { outcome, understood }: Received, context: ReceiveContext, started: Date): void {
   const ended = context.now();
