@@ -37,7 +37,10 @@ const GRACE_MS = 2_000;
 
 /** Throws an Error that says what to do where the port cannot be had, or the certificate is none. */
 export async function listen({ fetch, host, port, setting, certificate = null }: Listener): Promise<Listening> {
-  const tls = certificate && { createServer: createHttpsServer, serverOptions: { ...PATIENCE, ...certificate } };
+  const tls = certificate && {
+    createServer: createHttpsServer,
+    serverOptions: { ...PATIENCE, handshakeTimeout: PATIENCE.headersTimeout, ...certificate },
+  };
   const how = tls ?? { createServer: createHttpServer, serverOptions: PATIENCE };
   const { server, info } = await new Promise<{ server: ServerType; info: AddressInfo }>((resolve, reject) => {
     const starting: ServerType = serve({ fetch, hostname: host, port, ...how }, (address) => resolve({ server: starting, info: address }));

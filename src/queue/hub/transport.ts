@@ -38,16 +38,23 @@ async function post(way: Way, path: string, body: string, timeoutMs: number, isA
     const code = codeOf(thrown);
     // A kept connection that the other side had closed: https://nodejs.org/api/http.html#requestreusedsocket Nothing is harmed by a second time.
     if (isReused(asked) && code === "ECONNRESET" && !isAgain) return post(way, path, body, timeoutMs, true);
-    throw new RelayError("QUEUE_UNAVAILABLE", `${way.who} does not answer (${code})`);
+    throw new RelayError(
+      "QUEUE_UNAVAILABLE",
+      CERTIFICATE.test(code)
+        ? `${way.who} shows a certificate that we do not trust (${code}); see hubCa`
+        : `${way.who} does not answer (${code})`,
+    );
   }
 }
 
+/** OpenSSL's and Node's codes: https://nodejs.org/api/tls.html#x509-certificate-error-codes */
+const CERTIFICATE = /CERT|SIGNATURE|ISSUER|ALTNAME/;
 const isReused = (asked: ClientRequest | null) => asked?.reusedSocket === true;
 
 function readAnswer<O extends Operation>(way: Way, operation: O, { status, body }: Reply): Answer<O> {
   if (status === 401 || status === 429) {
-    const what = `${way.who} refuses our token for the queue of cluster ${way.queue} (status ${status})`;
-    throw new RelayError("QUEUE_REFUSED", what);
+    const todo = `clusters.${way.queue}.hubToken must name the same token here and there`;
+    throw new RelayError("QUEUE_REFUSED", `${way.who} refuses our token for this queue (status ${status}): ${todo}`);
   }
   try {
     const json: unknown = JSON.parse(body);
