@@ -110,7 +110,15 @@ describe("outcomes", () => {
       "OTHER_CLUSTER",
       "CLUSTER_UNVERIFIED",
     ]);
-    expect(treated("defer")).toEqual(["API_VERSION_GONE", "CONFLICT", "WORKER_TOO_OLD", "QUEUE_UNAVAILABLE", "QUEUE_REFUSED", "INTERNAL"]);
+    expect(treated("defer")).toEqual([
+      "API_VERSION_GONE",
+      "CONFLICT",
+      "WORKER_TOO_OLD",
+      "QUEUE_UNAVAILABLE",
+      "JOURNAL_UNAVAILABLE",
+      "QUEUE_REFUSED",
+      "INTERNAL",
+    ]);
   });
 });
 
