@@ -3,10 +3,11 @@ import { authenticate } from "./auth.ts";
 import type { RelayConfig, SecretRef, WebhookConfig } from "./config.ts";
 import type { Observer } from "./observe.ts";
 import { verifyToken } from "./oidc.ts";
-import { RelayError, toRelayError } from "./outcome.ts";
+import { RelayError } from "./outcome.ts";
 import { providers } from "./providers/index.ts";
 import { type AuthScheme, type DeliveryHeaders, type RegistryProvider, schemeOf } from "./providers/provider.ts";
 import type { QueueRecord } from "./queue/queue.ts";
+import { readPair } from "./secrets.ts";
 
 /** One HTTP request as it came. `body` is raw; headers have lower-case names. `pathSecret` stands behind the webhook's name. */
 export interface Delivery {
@@ -85,19 +86,13 @@ async function isLetIn(
 async function secretsOf(name: string, webhook: WebhookConfig, { readSecret, observer }: AdmitContext, now: Date) {
   const { secret, previousSecret, previousSecretUntil } = webhook;
   if (!secret) throw new RelayError("INTERNAL", "the webhook has no secret");
-  /** Taken away before the configuration was: senders that have the new one must not suffer for it. */
-  const withoutIt = (thrown: unknown) => {
+  const pair = { current: secret, previous: previousSecret, previousUntil: previousSecretUntil };
+  const secrets = await readPair(pair, readSecret, now, (why) =>
     observer.alarm("OLD_SECRET_MISSING", {
       what: "the previous secret of this webhook cannot be read, so senders that still use it are refused; put it back, or take previousSecret out of the configuration",
       webhook: name,
-      why: toRelayError(thrown).message,
-    });
-    return null;
-  };
-  const expired = previousSecretUntil !== null && now.getTime() >= Date.parse(previousSecretUntil);
-  return {
-    current: await readSecret(secret),
-    previous: previousSecret && !expired ? await readSecret(previousSecret).catch(withoutIt) : null,
-    username: webhook.username,
-  };
+      why,
+    }),
+  );
+  return { ...secrets, username: webhook.username };
 }

@@ -14,7 +14,7 @@ export type { Problem } from "./config/problem.ts";
 export type QueueForm =
   | { kind: "embedded"; folder: string } // absolute path; one SQLite file, a queue per cluster inside
   | { kind: "sqs"; url: string; region: string | null; endpoint: string | null }
-  | { kind: "hub"; url: string }
+  | { kind: "hub"; url: string } // an origin: https, or http on loopback
   | { kind: "env"; name: string; region: string | null; endpoint: string | null }; // a variable that holds one of those URLs
 /** A form that can be opened: {@link resolveQueue} makes it in the process that needs the queue, and in no other. */
 export type OpenableQueue = Exclude<QueueForm, { kind: "env" }>;
@@ -90,10 +90,28 @@ export type KubernetesConfig =
   | { kind: "inCluster" }
   | { kind: "kubeconfig"; kubeconfig: SecretRef | { kind: "path"; path: string } | null; context: string | null } // null: KUBECONFIG, then ~/.kube/config
   | { kind: "server"; server: string; ca: SecretRef | null; token: SecretRef };
+/** The way to a lent queue: of an embedded queue what its borrowers must show, of a `hub:` queue what we show. */
+export interface HubAccess {
+  readonly token: SecretRef;
+  readonly previousToken: SecretRef | null;
+  /** As WebhookConfig.previousSecretUntil. */
+  readonly previousTokenUntil: string | null;
+  /** PEM of the authority that the hub's certificate must come from; null: one that Node knows. */
+  readonly ca: SecretRef | null;
+}
 export interface ClusterConfig {
   readonly queue: QueueForm;
   readonly deadLetters: QueueForm | null;
   readonly kubernetes: KubernetesConfig | null;
+  /** null: the queue is neither lent nor borrowed. */
+  readonly hub: HubAccess | null;
+  /** UID of the cluster's namespace kube-system, which the API server must show; null: not compared. */
+  readonly uid: string | null;
+}
+/** Where `serve` lends its embedded queues. Without certificate and key (PEM): plain HTTP, on loopback only. */
+export interface HubConfig {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly tls: { readonly certificate: SecretRef; readonly key: SecretRef } | null;
 }
 export interface Tuning {
   readonly cooldownMs: number;
@@ -109,6 +127,7 @@ export interface RelayConfig {
   /** null: nowhere. */
   readonly journal: JournalForm | null;
   readonly listen: { readonly host: string; readonly port: number };
+  readonly hub: HubConfig | null;
   readonly limits: { readonly body: number; readonly unparsed: number };
   readonly tuning: Tuning;
 }

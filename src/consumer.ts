@@ -5,20 +5,36 @@ import type { RelayConfig } from "./config.ts";
 import type { ConsumeContext } from "./consume.ts";
 import type { Note } from "./journal/journal.ts";
 import type { Observer } from "./observe.ts";
-import { toRelayError } from "./outcome.ts";
+import { RelayError, toRelayError } from "./outcome.ts";
 import { createPace } from "./pace.ts";
 import type { Queue } from "./queue/queue.ts";
 import { createRegistry } from "./registries.ts";
 import { createSecretReader } from "./secrets.ts";
 
-/** The cluster's overrides by the configured way in; throws where there is none. Nothing is opened yet: see {@link openLate}. */
+/**
+ * The cluster's overrides by the configured way in; throws where there is none. Nothing is opened yet: see {@link openLate}.
+ * With a `uid` in the configuration nothing is asked of the cluster, also not after an outage, before it has shown that it is the one.
+ */
 export function openCluster(config: RelayConfig, cluster: string): Overrides {
-  const kubernetes = config.clusters[cluster]?.kubernetes;
+  const { kubernetes, uid } = config.clusters[cluster] ?? {};
   if (!kubernetes) throw new Error(`cluster ${cluster} has no \`kubernetes\` in the configuration: this process cannot consume for it`);
-  return openLate(cluster, async () => {
+  const open = async () => {
     const { openKubernetes } = await import("./cluster/kubernetes.ts");
     return openKubernetes({ cluster, kubernetes, readSecret: createSecretReader() });
+  };
+  return openLate(cluster, open, async (overrides) => {
+    if (uid) await verify(overrides, uid);
   });
+}
+
+/** Throws OTHER_CLUSTER, CLUSTER_UNVERIFIED where RBAC forbids the look, or why the API server gave no answer. */
+async function verify(overrides: Overrides, wanted: string): Promise<void> {
+  const uid = await overrides.uid().catch((thrown: unknown) => {
+    const error = toRelayError(thrown, "CLUSTER_ERROR");
+    throw error.code === "FORBIDDEN" ? new RelayError("CLUSTER_UNVERIFIED", error.message) : error;
+  });
+  if (uid === wanted) return;
+  throw new RelayError("OTHER_CLUSTER", `the kube-system of ${overrides.cluster} has the UID ${uid}, the configuration says ${wanted}`);
 }
 
 export interface Consumer {
@@ -55,10 +71,20 @@ export function consumeContext(config: RelayConfig, { cluster, queue, overrides,
  * client, and a credential that cannot be read opens this cluster's circuit: as an error at start it would stop the other clusters too,
  * and in Lambda use up the receive counts of whatever waits.
  */
-function openLate(cluster: string, open: () => Promise<Overrides>): Overrides {
+function openLate(cluster: string, open: () => Promise<Overrides>, verified: (overrides: Overrides) => Promise<void>): Overrides {
   let opening: Promise<Overrides> | null = null;
+  const openVerified = async () => {
+    const opened = await open();
+    try {
+      await verified(opened);
+      return opened;
+    } catch (thrown) {
+      opened.close();
+      throw thrown;
+    }
+  };
   const overrides = () => {
-    opening ??= open().catch((thrown: unknown) => {
+    opening ??= openVerified().catch((thrown: unknown) => {
       opening = null;
       throw thrown;
     });
@@ -69,7 +95,13 @@ function openLate(cluster: string, open: () => Promise<Overrides>): Overrides {
     get: async (module) => (await overrides()).get(module),
     annotate: async (override, annotations) => (await overrides()).annotate(override, annotations),
     list: async () => (await overrides()).list(),
-    probe: async () => (await overrides()).probe(),
+    async probe() {
+      const known = opening; // opened just now, it is verified already
+      const opened = await overrides();
+      await opened.probe();
+      if (known) await verified(opened);
+    },
+    uid: async () => (await overrides()).uid(),
     close: () => void opening?.then((opened) => opened.close()),
   };
 }

@@ -3,10 +3,10 @@
  * acknowledged once that has stored it or found it not for us. Until then it stays in the queue, which shows it again.
  */
 import { providerOf, queuedDelivery, type QueuedDelivery } from "./admit.ts";
-import { ADVICE, RelayError, toRelayError } from "./outcome.ts";
+import { ADVICE, type ErrorCode, RelayError, toRelayError } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 import { receive, type ReceiveContext } from "./receive.ts";
-import { pause, take } from "./take.ts";
+import { createTaker, pause } from "./take.ts";
 import { unparsedLetter } from "./unparsed.ts";
 
 export interface InboxContext extends ReceiveContext {
@@ -20,13 +20,15 @@ const BATCH = 10;
 const VISIBILITY_SECONDS = 30;
 /** Of what fails for itself alone. A store that is away fails every message, and none of them is to blame. */
 const MAX_RECEIVES = 8;
+const STORE_AWAY: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["QUEUE_UNAVAILABLE", "QUEUE_REFUSED"]);
 const MAX_BACKOFF_SECONDS = 900;
 
 /** Runs until `signal` is aborted; resolves when the messages in hand are acknowledged or left in the queue. */
 export async function takeIn(context: InboxContext, signal: AbortSignal): Promise<void> {
-  const taker = { ...context, whose: { webhook: context.webhook } };
+  const whose = { webhook: context.webhook };
+  const take = createTaker({ ...context, whose, max: BATCH, visibilitySeconds: VISIBILITY_SECONDS }, signal);
   while (!signal.aborted) {
-    const records = await take(taker, { max: BATCH, visibilitySeconds: VISIBILITY_SECONDS }, signal);
+    const records = await take();
     const ends = await Promise.all(records.map((record) => isSettled(record, context)));
     const left = records.filter((_, index) => !ends[index]);
     await acknowledge(
@@ -43,7 +45,7 @@ async function isSettled(record: QueueRecord, context: InboxContext): Promise<bo
   const delivery = queuedDelivery(context.webhook, record);
   const error = await errorOf(delivery, context);
   if (error === null) return true;
-  if (error.code === "QUEUE_UNAVAILABLE" || record.receiveCount < MAX_RECEIVES) return false;
+  if (STORE_AWAY.has(error.code) || record.receiveCount < MAX_RECEIVES) return false;
   return isKept(delivery, `received ${record.receiveCount} times, never settled: ${error.message}`, context);
 }
 

@@ -48,12 +48,15 @@ export type ErrorCode =
   | "QUEUE_UNAVAILABLE"
   | "JOURNAL_UNAVAILABLE" // holds up nothing: the push goes on, its story has a gap
   | "REGISTRY_UNAVAILABLE" // a look-up failed: decided without it
+  | "QUEUE_REFUSED" // the queue's owner does not know our token
   | "INTERNAL"
   // consumer
   | "CLUSTER_UNREACHABLE" // refused, reset, timeout, TLS
   | "CLUSTER_BUSY" // 429
   | "CLUSTER_ERROR" // 5xx
   | "CLUSTER_UNAUTHORIZED" // 401
+  | "OTHER_CLUSTER" // the API server is not that of the cluster that the configuration means
+  | "CLUSTER_UNVERIFIED" // RBAC keeps us from looking whether it is
   | "API_VERSION_GONE" // a 404 that is no NotFound of this object: discover again
   | "CONFLICT" // the override changed under us, three times
   | "WORKER_TOO_OLD" // a record of a newer version or kind
@@ -121,12 +124,15 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
   CLUSTER_BUSY: "circuit",
   CLUSTER_ERROR: "circuit",
   CLUSTER_UNAUTHORIZED: "circuit",
+  OTHER_CLUSTER: "circuit",
+  CLUSTER_UNVERIFIED: "circuit",
   API_VERSION_GONE: "defer",
   CONFLICT: "defer",
   WORKER_TOO_OLD: "defer",
   QUEUE_UNAVAILABLE: "defer",
   JOURNAL_UNAVAILABLE: "defer",
   REGISTRY_UNAVAILABLE: "defer",
+  QUEUE_REFUSED: "defer",
   INTERNAL: "defer",
   FORBIDDEN: "forbidden",
   FORBIDDEN_BY_POLICY: "bury",
@@ -153,6 +159,10 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode, string>>> = {
   CLUSTER_BUSY: "the API server answers 429; records wait. Look at its priority levels (flow control)",
   CLUSTER_ERROR: "the API server answers 5xx; records wait. Look at the API server and its etcd",
   CLUSTER_UNAUTHORIZED: "the API server does not accept our credential; records wait. Renew the token or kubeconfig of this cluster",
+  OTHER_CLUSTER:
+    "the API server is that of another cluster than `uid` says, so nothing is consumed and records wait. Compare `kubernetes` and `uid` with what this prints there: kubectl get namespace kube-system -o jsonpath={.metadata.uid}",
+  CLUSTER_UNVERIFIED:
+    'RBAC keeps us from looking which cluster this is, so nothing is consumed and records wait. Apply infra/cluster/base anew, or add to the ClusterRole: { apiGroups: [""], resources: [namespaces], resourceNames: [kube-system], verbs: [get] }',
   API_VERSION_GONE:
     "the API version in use is no longer served; it is looked up anew. If this stays, the ModulePullOverride CRD is missing",
   WORKER_TOO_OLD: "the queue holds records of a newer relay; update this worker",
@@ -168,6 +178,8 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode, string>>> = {
   LAST_RECEIVE:
     "received again and again without being settled: something crashes on it. Look at the worker's log and memory, then `mpo-relay dlq redrive`",
   INTERNAL: "an error that we did not foresee; see its text",
+  QUEUE_REFUSED:
+    "the hub does not accept our token: records wait there. Compare hubToken here with hubToken (or previousHubToken) of this cluster in the hub's configuration",
   QUEUE_UNAVAILABLE: "the queue does not take or give records; senders are told to try again, and what lies in a queue waits there",
   JOURNAL_UNAVAILABLE:
     "what becomes of pushes is not written down, so `mpo-relay history` has a gap; pushes themselves go on. Look at the journal's place: disk, permissions, table",

@@ -1,15 +1,19 @@
 /** Opens the queues that a configuration names, each adapter only where a form asks for it, and fans a delivery's records out to them. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type ClusterConfig, type OpenableQueue, type RelayConfig, resolveQueue, resolveSqs, type SqsForm } from "./config.ts";
+import { type ClusterConfig, type RelayConfig, resolveQueue, resolveSqs, type SqsForm } from "./config.ts";
 import type { Observer } from "./observe.ts";
 import { RelayError, toRelayError } from "./outcome.ts";
 import type { EmbeddedStore } from "./queue/embedded.ts";
+import type { LendableQueue } from "./queue/hub/server.ts";
 import type { DeadLetters, NewDeadLetter, NewRecord, Queue } from "./queue/queue.ts";
 import type { Store } from "./receive.ts";
+import { createSecretReader } from "./secrets.ts";
 import { storedDelivery } from "./unparsed.ts";
 
 export interface Queues {
   of(cluster: string): Queue;
+  /** The queue of a cluster where this process owns it, and so can lend it. */
+  owned(cluster: string): LendableQueue | null;
   readonly unparsed: DeadLetters | null;
   readonly store: Store;
   storeUnparsed(letter: NewDeadLetter): Promise<void>;
@@ -42,7 +46,7 @@ export async function openQueues(config: RelayConfig, options: OpenOptions): Pro
       queues.set(name, await opener.open(name, cluster));
     }
     const form = options.unparsed ? config.unparsed : null;
-    const unparsed = form ? await opener.open(UNPARSED, { queue: form, deadLetters: form }) : null;
+    const unparsed = form ? await opener.open(UNPARSED, { queue: form, deadLetters: form, hub: null }) : null;
     return assemble(config, queues, unparsed, opener, options.observer);
   } catch (error) {
     await opener.close();
@@ -58,6 +62,7 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
   };
   return {
     of,
+    owned: (cluster) => opener.storeOf.get(cluster)?.queue(cluster) ?? null,
     unparsed: unparsed?.deadLetters ?? null,
     async store(records) {
       const batches = opener.embedded.map((store) => ({ store, batch: ofStore(records, store, opener) }));
@@ -131,11 +136,13 @@ async function within<T>(ms: number, work: Promise<T>): Promise<T> {
   }
 }
 
+type Openable = Pick<ClusterConfig, "queue" | "deadLetters" | "hub">;
+
 interface Opener {
   readonly embedded: EmbeddedStore[];
   /** Which embedded file holds a cluster's queue; clusters of other forms are not in it. */
   readonly storeOf: Map<string, EmbeddedStore>;
-  open(name: string, cluster: Pick<ClusterConfig, "queue" | "deadLetters">): Promise<Queue>;
+  open(name: string, openable: Openable): Promise<Queue>;
   close(): Promise<void>;
 }
 
@@ -143,6 +150,7 @@ function createOpener({ as, env = process.env }: OpenOptions): Opener {
   const folders = new Map<string, EmbeddedStore>();
   const storeOf = new Map<string, EmbeddedStore>();
   const closers: (() => Promise<void>)[] = [];
+  const readSecret = createSecretReader({ env });
 
   async function own(folder: string): Promise<EmbeddedStore> {
     const known = folders.get(folder);
@@ -157,7 +165,8 @@ function createOpener({ as, env = process.env }: OpenOptions): Opener {
     return store;
   }
 
-  async function openForm(name: string, form: OpenableQueue, deadLetters: OpenableQueue | null): Promise<Queue> {
+  async function openForm(name: string, { queue, deadLetters, hub: access }: Openable): Promise<Queue> {
+    const form = resolveQueue(queue, env);
     switch (form.kind) {
       case "embedded": {
         if (as === "guest") {
@@ -170,10 +179,14 @@ function createOpener({ as, env = process.env }: OpenOptions): Opener {
       }
       case "sqs": {
         const { openSqs } = await import("./queue/sqs.ts");
-        return openSqs({ ...form, deadLettersUrl: deadLetters?.kind === "sqs" ? deadLetters.url : null });
+        const letters = deadLetters && resolveQueue(deadLetters, env);
+        return openSqs({ ...form, deadLettersUrl: letters?.kind === "sqs" ? letters.url : null });
       }
-      case "hub":
-        throw new Error(`cluster ${name}: hub: over https comes with a later release; use embedded: or an SQS URL`);
+      case "hub": {
+        if (!access) throw new Error(`clusters.${name}.hubToken: is missing: a hub asks for a token; write hubToken: file:PATH`);
+        const { openRemoteHub } = await import("./queue/hub/remote.ts");
+        return openRemoteHub({ url: form.url, queue: name, access, readSecret });
+      }
     }
   }
 
@@ -182,8 +195,8 @@ function createOpener({ as, env = process.env }: OpenOptions): Opener {
       return [...folders.values()];
     },
     storeOf,
-    async open(name, { queue, deadLetters }) {
-      const opened = await openForm(name, resolveQueue(queue, env), deadLetters ? resolveQueue(deadLetters, env) : null);
+    async open(name, cluster) {
+      const opened = await openForm(name, cluster);
       if (!storeOf.has(name)) closers.push(() => opened.close());
       return opened;
     },

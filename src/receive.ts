@@ -186,7 +186,7 @@ export function outcomeOf(understood: Understanding): Outcome {
 
 /** Lines of a delivery for pushes that are not for us; of more, each reason gets one line with their number. */
 const SKIPS_TOLD = 10;
-const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["QUEUE_UNAVAILABLE", "KEYS_UNAVAILABLE", "INTERNAL"]);
+const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["QUEUE_UNAVAILABLE", "QUEUE_REFUSED", "KEYS_UNAVAILABLE", "INTERNAL"]);
 
 function report(delivery: Incoming, { outcome, understood }: Received, context: ReceiveContext, started: Date): void {
   const ended = context.now();

@@ -1,6 +1,5 @@
 /** A relay in a Node process: edge, consumers, or both, from one configuration. */
-import { type AddressInfo } from "node:net";
-import { type HttpBindings, serve, type ServerType } from "@hono/node-server";
+import type { HttpBindings } from "@hono/node-server";
 import type { Context } from "hono";
 import { getConnInfo } from "@hono/node-server/conninfo";
 import { createApp } from "./app.ts";
@@ -8,8 +7,10 @@ import type { RelayConfig } from "./config.ts";
 import type { ConsumeContext } from "./consume.ts";
 import { consumeContext, openCluster } from "./consumer.ts";
 import { watchExpiry } from "./expiry.ts";
+import { startHub } from "./lend.ts";
 import { createLimiter } from "./limiter.ts";
 import { type Journals, openJournals } from "./journals.ts";
+import { listen } from "./listen.ts";
 import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
 import { type PushQuestion, tellPush } from "./pushes.ts";
@@ -31,19 +32,13 @@ export interface Relay {
   /** Where the edge listens; null without one. */
   readonly url: string | null;
   readonly port: number | null;
+  /** Where the edge's queues are lent; null where they are not. */
+  readonly hubUrl: string | null;
   /** Answers what is in hand, settles what is in hand, then closes the queues. */
   stop(): Promise<void>;
 }
 
 const REFUSED_CALLS_PER_MINUTE = 30;
-/**
- * A delivery is there within seconds or not at all. Node's own limits (a minute, five minutes, looked at every 30 s) would let callers
- * without a secret hold what all bodies may hold together: https://nodejs.org/api/http.html#serverrequesttimeout
- * A connection that only waits stays open longer than a load balancer keeps it (60 s), so that the balancer is the one to close it.
- */
-const PATIENCE = { headersTimeout: 10_000, requestTimeout: 20_000, connectionsCheckingInterval: 5_000, keepAliveTimeout: 65_000 };
-/** For requests in hand when we are told to stop: longer than any is worked on, shorter than whoever stops us waits (Docker: 10 s). */
-const GRACE_MS = 2_000;
 
 /** Throws an Error that says what to do where a queue, a cluster or the port cannot be had. */
 export async function startRelay({ config, observer, roles = ["edge", "consumer"], clusters }: RelayOptions): Promise<Relay> {
@@ -65,15 +60,18 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
   };
   try {
     const telling = { observer, ...journals };
-    for (const cluster of consumed) stopping.push(await startConsumer(config, cluster, queues.of(cluster), telling));
+    for (const cluster of consumed)
+      stopping.push(await startConsumer(config, cluster, queues.of(cluster), { ...telling, isAlone: !isEdge }));
     if (queues.unparsed) stopping.push(startWatch("unparsed", queues.unparsed, observer));
     const context = edgeContext(config, queues, telling);
     const edge = isEdge ? await startEdge(context, queues, journals) : null;
     if (edge) stopping.push(edge.stop);
+    const hub = isEdge && config.hub ? await startHub(config.hub, { ...context, queues }) : null;
+    if (hub) stopping.push(hub.stop);
     for (const webhook of isEdge ? Object.keys(config.webhooks) : []) stopping.push(await startInbox(webhook, context));
-    const port = edge?.port ?? null;
-    observer.outcome({ event: "process", outcome: "STARTED", roles: roles.join(" "), port, clusters: consumed.join(" ") });
-    return { url: edge?.url ?? null, port, stop: stopAll };
+    const ports = { port: edge?.port ?? null, ...(hub && { hubPort: hub.port }) };
+    observer.outcome({ event: "process", outcome: "STARTED", roles: roles.join(" "), ...ports, clusters: consumed.join(" ") });
+    return { url: edge?.url ?? null, port: ports.port, hubUrl: hub?.url ?? null, stop: stopAll };
   } catch (error) {
     await stopAll();
     throw error;
@@ -86,11 +84,11 @@ async function startConsumer(
   config: RelayConfig,
   cluster: string,
   queue: Queue,
-  { observer, note }: Telling,
+  { observer, note, isAlone }: Telling & { readonly isAlone: boolean },
 ): Promise<() => Promise<void>> {
   const overrides = openCluster(config, cluster);
   const context = consumeContext(config, { cluster, queue, overrides, observer, note });
-  await lookOnce(context);
+  await lookOnce(context, isAlone);
   const controller = new AbortController();
   const running = work({ ...context, queue }, controller.signal);
   const stopWatch = startWatch(cluster, queue.deadLetters, observer);
@@ -110,12 +108,17 @@ function startWatch(place: string, letters: DeadLetters, observer: Observer): ()
   };
 }
 
-/** A cluster that cannot be reached is told at start and not with the first push; it keeps nobody else from starting. */
-async function lookOnce({ overrides, circuit }: ConsumeContext): Promise<void> {
+/**
+ * A cluster that cannot be reached, or be verified, is told at start and not with the first push; it keeps nobody else from starting.
+ * Another cluster than the configuration means ends a worker. Beside an edge its records wait: pushes for the others must not be lost for it.
+ */
+async function lookOnce({ overrides, circuit }: ConsumeContext, isAlone: boolean): Promise<void> {
   try {
     await overrides.probe();
   } catch (thrown) {
-    circuit.open(toRelayError(thrown, "CLUSTER_ERROR"));
+    const error = toRelayError(thrown, "CLUSTER_ERROR");
+    if (isAlone && error.code === "OTHER_CLUSTER") throw error;
+    circuit.open(error);
   }
 }
 
@@ -151,13 +154,7 @@ async function startEdge(context: ReceiveContext, queues: Queues, { journal }: P
     tooMany: (c) => isTooMany(getConnInfo(c).remote.address ?? ""),
     bodyOf,
   });
-  const { host, port } = config.listen;
-  const server = await listen(
-    (listening) => serve({ fetch: app.fetch, hostname: host, port, serverOptions: PATIENCE }, listening),
-    `${host}:${port}`,
-  );
-  const url = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`;
-  return { url, port: server.port, stop: server.stop };
+  return listen({ ...config.listen, fetch: app.fetch, setting: "listen" });
 }
 
 /** A secret that is not there is told at start and not with the first push, which gets 503 until it is. */
@@ -174,27 +171,4 @@ async function readSecrets(config: RelayConfig, readSecret: SecretReader, observ
 /** From Node's own stream; a body that is left half-way must not take the connection with it, on which the answer goes back. */
 export function bodyOf(c: Context<{ Bindings: HttpBindings }>): AsyncIterable<Uint8Array> {
   return c.env.incoming.iterator({ destroyOnReturn: false });
-}
-
-async function listen(start: (listening: (info: AddressInfo) => void) => ServerType, where: string) {
-  return new Promise<{ port: number; stop(): Promise<void> }>((resolve, reject) => {
-    const server = start(({ port }) => resolve({ port, stop: () => close(server) }));
-    server.once("error", (error: Error) => reject(new Error(`cannot listen on ${where}: ${whyNot(error)}`)));
-  });
-}
-
-function whyNot(error: Error): string {
-  const code = "code" in error ? error.code : undefined;
-  if (code === "EADDRINUSE") return "the port is taken; stop who has it (ss -ltnp), or set another `listen.port`";
-  return code === "EACCES" ? "not allowed; set a `listen.port` from 1024 on" : error.message;
-}
-
-/** Requests in hand are answered; connections that only wait are closed, and after a while those whose request never comes to its end. */
-async function close(server: ServerType): Promise<void> {
-  await new Promise<void>((done) => {
-    server.close(() => done());
-    if (!("closeIdleConnections" in server)) return;
-    server.closeIdleConnections();
-    setTimeout(() => server.closeAllConnections(), GRACE_MS).unref();
-  });
 }

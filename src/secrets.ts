@@ -1,7 +1,7 @@
 /** Secrets by reference: read at run time, kept, and read again when their file changes, so that a rotation needs no restart. */
 import { readFile, stat } from "node:fs/promises";
 import type { SecretRef } from "./config.ts";
-import { RelayError } from "./outcome.ts";
+import { RelayError, toRelayError } from "./outcome.ts";
 
 /** How long a file is believed before it is looked at again; a rotated secret counts at the latest after it. */
 const BELIEVED_MS = 1000;
@@ -39,6 +39,28 @@ export function createSecretReader({
       return fail({ kind: "file", path }, `cannot be read (${error instanceof Error && "code" in error ? String(error.code) : "error"})`);
     }
   }
+}
+
+/** Of these two both count, until the previous one ends (RFC 3339 instant; null: until it is taken out). */
+export interface SecretPair {
+  readonly current: SecretRef;
+  readonly previous: SecretRef | null;
+  readonly previousUntil: string | null;
+}
+
+/** `onMissing` is told why the previous one cannot be read: it was taken away before the configuration was, and whoever has the new one must not suffer for it. */
+export async function readPair(
+  { current, previous, previousUntil }: SecretPair,
+  readSecret: SecretReader,
+  now: Date,
+  onMissing: (why: string) => void,
+): Promise<{ current: string; previous: string | null }> {
+  const isOver = previousUntil !== null && now.getTime() >= Date.parse(previousUntil);
+  const withoutIt = (thrown: unknown) => {
+    onMissing(toRelayError(thrown).message);
+    return null;
+  };
+  return { current: await readSecret(current), previous: previous && !isOver ? await readSecret(previous).catch(withoutIt) : null };
 }
 
 /** `env:NAME` or `file:PATH`, as it stands in a configuration. */

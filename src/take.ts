@@ -1,34 +1,45 @@
 /** The long poll of every loop that takes records. A queue that does not answer is an alarm and a pause, and the loop goes on. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Observer } from "./observe.ts";
-import { ADVICE, toRelayError } from "./outcome.ts";
+import { ADVICE, type ErrorCode, toRelayError } from "./outcome.ts";
 import type { Queue, QueueRecord, ReceiveOptions } from "./queue/queue.ts";
 
 const WAIT_SECONDS = 20;
 const PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;
 
 /** `whose` goes into the alarm: the cluster, or the webhook, whose queue it is. */
-export interface Taker {
+export interface Taker extends Pick<ReceiveOptions, "max" | "visibilitySeconds"> {
   readonly queue: Pick<Queue, "receive">;
   readonly observer: Observer;
   readonly whose: Readonly<Record<string, string>>;
 }
 
-/** [] when nothing came in time, when the queue did not answer, and at once when `signal` is aborted. */
-export async function take(
-  { queue, observer, whose }: Taker,
-  options: Pick<ReceiveOptions, "max" | "visibilitySeconds">,
-  signal: AbortSignal,
-): Promise<QueueRecord[]> {
-  try {
-    return await queue.receive({ ...options, waitSeconds: WAIT_SECONDS, signal });
-  } catch (thrown) {
-    if (signal.aborted) return [];
-    const error = toRelayError(thrown, "QUEUE_UNAVAILABLE");
-    observer.alarm(error.code, { what: ADVICE.QUEUE_UNAVAILABLE ?? "", ...whose, why: error.message });
-    await pause(signal);
-    return [];
-  }
+/**
+ * Each call gives the next records: [] when nothing came in time, when the queue did not answer, and at once when `signal` is aborted.
+ * Trouble is told once for each reason until the queue answers again, and asked about ever more rarely.
+ */
+export function createTaker({ queue, observer, whose, max, visibilitySeconds }: Taker, signal: AbortSignal): () => Promise<QueueRecord[]> {
+  let failures = 0;
+  let told: ErrorCode | null = null;
+  return async () => {
+    try {
+      const records = await queue.receive({ max, visibilitySeconds, waitSeconds: WAIT_SECONDS, signal });
+      if (told !== null) observer.outcome({ event: "process", outcome: "QUEUE_ANSWERS", ...whose });
+      failures = 0;
+      told = null;
+      return records;
+    } catch (thrown) {
+      if (signal.aborted) return [];
+      const error = toRelayError(thrown, "QUEUE_UNAVAILABLE");
+      const what = ADVICE[error.code] ?? error.message;
+      if (told !== error.code) observer.alarm(error.code, { what, ...whose, why: error.message });
+      told = error.code;
+      await pause(signal, Math.min(LONGEST_PAUSE_MS, PAUSE_MS * 2 ** Math.min(10, failures)));
+      failures += 1;
+      return [];
+    }
+  };
 }
 
 /** Ends early when `signal` is aborted. */

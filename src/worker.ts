@@ -3,7 +3,7 @@ import { consume, type ConsumeContext } from "./consume.ts";
 import { toAscii } from "./event.ts";
 import { ADVICE, toRelayError } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
-import { pause, take } from "./take.ts";
+import { createTaker, pause } from "./take.ts";
 
 /** An embedded queue gives as many at once; SQS fewer. More at once means fewer looks at one override: in a burst they are most of the work. */
 const BATCH = 1000;
@@ -13,13 +13,14 @@ const START_WITHIN_MS = 60_000;
 
 /** Runs until `signal` is aborted; resolves when the batch in hand is settled. */
 export async function work(context: ConsumeContext & { readonly queue: Queue }, signal: AbortSignal): Promise<void> {
-  const taker = { ...context, whose: { cluster: context.cluster } };
+  const whose = { cluster: context.cluster };
+  const take = createTaker({ ...context, whose, max: BATCH, visibilitySeconds: VISIBILITY_SECONDS }, signal);
   while (!signal.aborted) {
     if (context.circuit.error !== null) {
       await pause(signal, context.circuit.waitMs);
       if (signal.aborted || !(await context.circuit.probe())) continue;
     }
-    const records = await take(taker, { max: BATCH, visibilitySeconds: VISIBILITY_SECONDS }, signal);
+    const records = await take();
     if (records.length > 0) await workOn(records, context, signal);
   }
 }

@@ -54,6 +54,7 @@ async function setup(): Promise<ClusterUnderTest> {
     openReader: () => open("reader", "get"),
     openStranger: () => openWith(api, { TOKEN: "unknown" }),
     admin: adminOf(api),
+    uid: async () => api.uid,
     serve: async (versions) => api.setServed(versions),
     close: () => api.close(),
   };

@@ -47,6 +47,12 @@ const withJobs = (oidc: Tree | null, part: Tree = {}) =>
 const withQueue = (part: Tree, rest: Tree = {}) =>
   JSON.stringify({ ...MINIMAL, webhooks: { ecr: { provider: "ecr", queue: "env:Q", ...part } }, ...rest });
 const withTop = (part: Tree) => JSON.stringify({ ...MINIMAL, ...part });
+/** Of a form that leaves unreadable deliveries without a place. */
+const withOtherQueue = (cluster: Tree) => withTop({ unparsed: "embedded:", clusters: { dev: cluster } });
+const UID = "6f1c1b52-0f6a-4c2e-9b1d-1c2d3e4f5a6b";
+const PLAIN: Tree = { listen: "127.0.0.1:8443" };
+/** A hub that lends the queue of `dev`. */
+const lending = (part: Tree, hub = PLAIN) => withTop({ hub, clusters: { dev: { ...MINIMAL.clusters.dev, hubToken: "env:T", ...part } } });
 
 describe("a good file", () => {
   it("may let in whom an issuer knows", async () => {
@@ -130,7 +136,10 @@ clusters:
           registry: null,
         },
       ],
-      clusters: { dev: { queue: { kind: "embedded", folder: join(folder, "data") }, deadLetters: null, kubernetes: null } },
+      clusters: {
+        dev: { queue: { kind: "embedded", folder: join(folder, "data") }, deadLetters: null, kubernetes: null, hub: null, uid: null },
+      },
+      hub: null,
       unparsed: { kind: "embedded", folder: join(folder, "data") },
       journal: { kind: "embedded", folder: join(folder, "data") },
       listen: { host: "0.0.0.0", port: 8080 },
@@ -148,10 +157,11 @@ sources:
   - { repo: b.example.com:5000/x }
 clusters:
   dev: { queue: "https://sqs.eu-central-1.amazonaws.com/1/dev", deadLetters: "env:DEAD", region: eu-central-1, endpoint: "http://localhost:9324", kubernetes: { inCluster: true } }
-  stage: { queue: "embedded:../q", kubernetes: { context: stage } }
-  prod: { queue: "hub:https://hub.example.com", kubernetes: { server: "https://10.0.0.1:6443", ca: file:ca.crt, token: env:TOKEN } }
+  stage: { queue: "embedded:../q", hubToken: env:STAGE, previousHubToken: env:STAGE_OLD, previousHubTokenUntil: 2026-12-31, kubernetes: { context: stage } }
+  prod: { queue: "hub:https://hub.example.com/", hubToken: file:token, hubCa: env:HUB_CA, uid: 6F1C1B52-0F6A-4C2E-9B1D-1C2D3E4F5A6B, kubernetes: { server: "https://10.0.0.1:6443", ca: file:ca.crt, token: env:TOKEN } }
 unparsed: env:UNPARSED
 listen: 127.0.0.1:9000
+hub: { listen: 8444, certificate: file:hub.crt, key: file:hub.key }
 limits: { body: 2MiB, unparsed: 5 }
 tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
 `);
@@ -173,11 +183,20 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
         queue: { kind: "sqs", url: "https://sqs.eu-central-1.amazonaws.com/1/dev", ...place },
         deadLetters: { kind: "env", name: "DEAD", ...place },
         kubernetes: { kind: "inCluster" },
+        hub: null,
+        uid: null,
       },
       stage: {
         queue: { kind: "embedded", folder: join(folder, "../q") },
         deadLetters: null,
         kubernetes: { kind: "kubeconfig", kubeconfig: null, context: "stage" },
+        hub: {
+          token: { kind: "env", name: "STAGE" },
+          previousToken: { kind: "env", name: "STAGE_OLD" },
+          previousTokenUntil: "2027-01-01T00:00:00.000Z",
+          ca: null,
+        },
+        uid: null,
       },
       prod: {
         queue: { kind: "hub", url: "https://hub.example.com" },
@@ -188,7 +207,18 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
           ca: { kind: "file", path: join(folder, "ca.crt") },
           token: { kind: "env", name: "TOKEN" },
         },
+        hub: {
+          token: { kind: "file", path: join(folder, "token") },
+          previousToken: null,
+          previousTokenUntil: null,
+          ca: { kind: "env", name: "HUB_CA" },
+        },
+        uid: "6f1c1b52-0f6a-4c2e-9b1d-1c2d3e4f5a6b",
       },
+    });
+    expect(config.hub).toEqual({
+      listen: { host: "0.0.0.0", port: 8444 },
+      tls: { certificate: { kind: "file", path: join(folder, "hub.crt") }, key: { kind: "file", path: join(folder, "hub.key") } },
     });
     expect(config.unparsed).toEqual({ kind: "env", name: "UNPARSED", region: null, endpoint: null });
     expect(config.listen).toEqual({ host: "127.0.0.1", port: 9000 });
@@ -482,6 +512,49 @@ describe("each problem, with its path and a hint", () => {
       "clusters.dev.queue: a URL here holds no credential",
     ],
     ["hub", withCluster({ queue: "hub:nowhere" }), "clusters.dev.queue: not a URL"],
+    ["hub path", withCluster({ queue: "hub:https://hub.example.com/dev" }), "clusters.dev.queue: a hub's address ends with its port"],
+    [
+      "hub over plain http",
+      withCluster({ queue: "hub:http://hub.example.com:8443", hubToken: "env:T" }),
+      "clusters.dev.queue: over plain http anybody on the way reads the token (write hub:https://",
+    ],
+    [
+      "hub without token",
+      withOtherQueue({ queue: "hub:https://h" }),
+      "clusters.dev.hubToken: a hub asks for a token (write hubToken: file:PATH",
+    ],
+    [
+      "hub and two tokens",
+      withOtherQueue({ queue: "hub:https://h", hubToken: "env:A", previousHubToken: "env:B" }),
+      "clusters.dev.previousHubToken: whoever borrows shows one token",
+    ],
+    [
+      "token of no hub",
+      withOtherQueue({ queue: "https://sqs.example.com/q", hubToken: "env:T" }),
+      "clusters.dev.hubToken: this queue is at no hub",
+    ],
+    ["lent without hub", withCluster({ hubToken: "env:T" }), "clusters.dev.hubToken: there is no hub that lends this queue (write hub:"],
+    ["lent with a CA", lending({ hubCa: "env:CA" }), "clusters.dev.hubCa: this queue is lent from here"],
+    ["previous token alone", withCluster({ previousHubToken: "env:T" }), "clusters.dev.previousHubToken: a previous secret without"],
+    [
+      "one token for two",
+      withTop({
+        hub: PLAIN,
+        clusters: { dev: { queue: "embedded:", hubToken: "env:T" }, stage: { queue: "embedded:", hubToken: "env:T" } },
+      }),
+      "clusters.stage.hubToken: the token of clusters.dev too",
+    ],
+    ["hub for nobody", lending({ hubToken: null }), "hub: lends nothing (give a cluster with an embedded queue a hubToken"],
+    ["hub in the open", lending({}, { listen: 8443 }), "hub.certificate: beyond loopback a hub speaks TLS alone"],
+    ["hub by default", lending({}, {}), "hub.certificate: beyond loopback a hub speaks TLS alone"],
+    ["hub without key", lending({}, { certificate: "env:C" }), "hub.key: certificate and key go together"],
+    ["unparsed at a hub", withTop({ unparsed: "hub:https://h" }), "unparsed: a hub lends the queues of clusters alone"],
+    [
+      "uid",
+      withCluster({ uid: "dev", kubernetes: { inCluster: true } }),
+      "clusters.dev.uid: not a UID (write what this prints: kubectl get namespace",
+    ],
+    ["uid without kubernetes", withCluster({ uid: UID }), "clusters.dev.uid: there is no `kubernetes` whose cluster could be compared"],
     ["queue env", withCluster({ queue: "env:" }), "clusters.dev.queue: env: needs the name of a variable"],
     [
       "same queue",
@@ -577,6 +650,15 @@ describe("a warning", () => {
   ])("for %s", async (_, part, path, message) => {
     const { warnings } = await loaded(withWebhook(part));
     expect(warnings).toEqual([{ path, message: expect.stringContaining(message), hint: expect.any(String) }]);
+  });
+
+  it("for a queue that is lent and consumed, and for a token that is over", async () => {
+    const rotated = { previousHubToken: "env:OLD", previousHubTokenUntil: "2026-05-01" };
+    const { warnings } = await loaded(lending({ kubernetes: { inCluster: true }, ...rotated }));
+    expect(warnings.map(({ path, message }) => `${path}: ${message}`)).toEqual([
+      "clusters.dev.previousHubTokenUntil: is over: the previous secret no longer counts",
+      "clusters.dev.kubernetes: this queue is lent, and consumed here too",
+    ]);
   });
 });
 

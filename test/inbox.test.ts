@@ -273,7 +273,9 @@ describe("the loop", () => {
     } as const;
     const { config, observer, codes, alarms } = world({
       webhooks: { ecr: gone },
-      clusters: { dev: { queue: { kind: "sqs", url, region: null, endpoint: null }, deadLetters: null, kubernetes: null } },
+      clusters: {
+        dev: { queue: { kind: "sqs", url, region: null, endpoint: null }, deadLetters: null, kubernetes: null, hub: null, uid: null },
+      },
     });
     const relay = await startRelay({ config, observer, roles: ["edge"] });
     await vi.waitFor(() => expect(codes()).toContain("QUEUE_UNAVAILABLE"), waited);

@@ -76,7 +76,7 @@ describe("the socket", () => {
     const queue = openHub({ socketPath: join(temporary(), "relay.sock"), queue: "dev" });
     await expect(queue.ready()).rejects.toMatchObject({
       code: "QUEUE_UNAVAILABLE",
-      message: "the owner of the queue does not answer on relay.sock (ENOENT)",
+      message: "the owner of the queue on relay.sock does not answer (ENOENT)",
     });
     await queue.close();
   });

@@ -102,13 +102,22 @@ describe("outcomes", () => {
   });
   it("treat every error that can heal as one that comes again", () => {
     const treated = (treatment: string) => Object.entries(TREATMENT).flatMap(([code, each]) => (each === treatment ? [code] : []));
-    expect(treated("circuit")).toEqual(["CLUSTER_UNREACHABLE", "CLUSTER_BUSY", "CLUSTER_ERROR", "CLUSTER_UNAUTHORIZED"]);
+    expect(treated("circuit")).toEqual([
+      "CLUSTER_UNREACHABLE",
+      "CLUSTER_BUSY",
+      "CLUSTER_ERROR",
+      "CLUSTER_UNAUTHORIZED",
+      "OTHER_CLUSTER",
+      "CLUSTER_UNVERIFIED",
+    ]);
     expect(treated("defer")).toEqual([
       "API_VERSION_GONE",
       "CONFLICT",
       "WORKER_TOO_OLD",
       "QUEUE_UNAVAILABLE",
       "JOURNAL_UNAVAILABLE",
+      "REGISTRY_UNAVAILABLE",
+      "QUEUE_REFUSED",
       "INTERNAL",
     ]);
   });

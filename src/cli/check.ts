@@ -82,10 +82,18 @@ function references(config: RelayConfig): { path: string; ref: SecretRef; isSecr
     { path: `webhooks.${name}.previousSecret`, ref: previousSecret, isSecret: true },
     { path: `webhooks.${name}.oidc.keys`, ref: oidc?.keys?.kind === "url" ? null : (oidc?.keys ?? null), isSecret: false },
   ]);
-  const ofClusters = Object.entries(config.clusters).flatMap(([name, { kubernetes }]) =>
-    Object.entries(kubernetesRefs(kubernetes)).map(([key, ref]) => ({ path: `clusters.${name}.kubernetes.${key}`, ref, isSecret: false })),
-  );
-  return [...ofWebhooks, ...ofClusters].flatMap(({ path, ref, isSecret }) => (ref === null ? [] : [{ path, ref, isSecret }]));
+  const ofClusters = Object.entries(config.clusters).flatMap(([name, { kubernetes, hub }]) => [
+    ...Object.entries(kubernetesRefs(kubernetes)).map(([key, ref]) => ({
+      path: `clusters.${name}.kubernetes.${key}`,
+      ref,
+      isSecret: false,
+    })),
+    { path: `clusters.${name}.hubToken`, ref: hub?.token ?? null, isSecret: true },
+    { path: `clusters.${name}.previousHubToken`, ref: hub?.previousToken ?? null, isSecret: true },
+    { path: `clusters.${name}.hubCa`, ref: hub?.ca ?? null, isSecret: false },
+  ]);
+  const ofHub = Object.entries(config.hub?.tls ?? {}).map(([key, ref]) => ({ path: `hub.${key}`, ref, isSecret: false }));
+  return [...ofWebhooks, ...ofClusters, ...ofHub].flatMap(({ path, ref, isSecret }) => (ref === null ? [] : [{ path, ref, isSecret }]));
 }
 
 function kubernetesRefs(kubernetes: KubernetesConfig | null): Record<string, SecretRef | null> {
@@ -115,8 +123,10 @@ function summary(config: RelayConfig, file: string): string {
   );
   const sources = config.sources.map(({ repo, clusters }) => `${repo} → ${clusters.join(", ") || "no cluster"}`);
   const clusters = Object.entries(config.clusters).map(
-    ([name, { queue, kubernetes }]) => `${name}: ${queueText(queue)}, ${kubernetes?.kind ?? "consumed elsewhere"}`,
+    ([name, { queue, kubernetes, hub }]) =>
+      `${name}: ${queueText(queue)}${config.hub && hub && queue.kind === "embedded" ? ", lent" : ""}, ${kubernetes?.kind ?? "consumed elsewhere"}`,
   );
+  const { listen } = config.hub ?? {};
   const block = (title: string, lines: readonly string[]) =>
     lines.map((line, index) => `  ${(index === 0 ? title : "").padEnd(10)}${line}`);
   return [
@@ -124,10 +134,12 @@ function summary(config: RelayConfig, file: string): string {
     ...block("webhooks", webhooks),
     ...block("sources", sources),
     ...block("clusters", clusters),
+    ...block("hub", listen ? [`${listen.host}:${listen.port}`] : []),
   ].join("\n");
 }
 
 function queueText(form: QueueForm): string {
   if (form.kind === "embedded") return `embedded queue in ${shortPath(form.folder)}`;
+  if (form.kind === "hub") return `queue of the hub ${form.url}`;
   return form.kind === "env" ? `queue in env:${form.name}` : `queue at ${form.url}`;
 }

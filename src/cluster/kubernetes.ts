@@ -3,7 +3,7 @@ import * as z from "zod";
 import type { KubernetesConfig } from "../config.ts";
 import { RelayError } from "../outcome.ts";
 import type * as library from "./client-node.ts";
-import { Connection } from "./connection.ts";
+import { Connection, CORE } from "./connection.ts";
 import { Credentials, type ReadSecret } from "./credentials.ts";
 import { isMissing, isNotFound, PLURAL, toClusterError } from "./errors.ts";
 import type { Override, Overrides } from "./overrides.ts";
@@ -69,6 +69,13 @@ class KubernetesOverrides implements Overrides {
   async probe(): Promise<void> {
     this.#discovered = null;
     await this.#version();
+  }
+
+  async uid(): Promise<string> {
+    const namespace = { group: CORE, version: "v1", plural: "namespaces", name: "kube-system" };
+    const read = identified.safeParse(await this.#run((api) => api.getClusterCustomObject(namespace)));
+    if (!read.success) throw new RelayError("CLUSTER_ERROR", "the answer is no namespace");
+    return read.data.metadata.uid;
   }
 
   close(): void {
@@ -160,3 +167,4 @@ class KubernetesOverrides implements Overrides {
 }
 
 const resourceList = z.looseObject({ resources: z.array(z.looseObject({ name: z.string() })) });
+const identified = z.looseObject({ kind: z.literal("Namespace"), metadata: z.looseObject({ uid: z.string().min(1) }) });

@@ -38,5 +38,7 @@ export interface Overrides {
   list(): Promise<Override[]>;
   /** One cheap request that shows whether the API server answers us at all. Used while the circuit is open. */
   probe(): Promise<void>;
+  /** The UID of the namespace kube-system: which cluster this is, for as long as it lives. Needs `get` on that one namespace. */
+  uid(): Promise<string>;
   close(): void;
 }

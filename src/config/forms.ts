@@ -72,7 +72,12 @@ export function readKeys(text: string, folder: string): SecretRef | { kind: "url
 /** https, or no network at all. */
 export function isEncrypted(url: string): boolean {
   const { protocol, hostname } = new URL(url);
-  return protocol === "https:" || ["localhost", "127.0.0.1", "[::1]"].includes(hostname);
+  return protocol === "https:" || isLoopback(hostname);
+}
+
+/** A host's name or address, as it stands in a URL or without the brackets. */
+export function isLoopback(host: string): boolean {
+  return ["localhost", "127.0.0.1", "::1", "[::1]"].includes(host);
 }
 
 /** A kubeconfig: a path (with or without `file:`), or `env:NAME` that holds its text. */
@@ -105,7 +110,7 @@ export function readQueueUrl(text: string): OpenableQueue | Refusal {
   const isHub = text.startsWith("hub:");
   const url = readUrl(isHub ? text.slice("hub:".length) : text);
   if (url instanceof Refusal) return isHub || /^https?:/.test(text) ? url : NO_QUEUE;
-  if (isHub) return { kind: "hub", url };
+  if (isHub) return readHub(url);
   return new URL(url).pathname === "/" ? NO_QUEUE : { kind: "sqs", url, region: null, endpoint: null };
 }
 const NO_QUEUE = new Refusal(
@@ -118,6 +123,21 @@ export function readJournal(text: string, folder: string): JournalForm | "off" |
   if (text === "off") return "off";
   if (text.startsWith("embedded:")) return { kind: "embedded", folder: resolve(folder, text.slice("embedded:".length) || "data") };
   return new Refusal("not a journal", "write embedded: (or embedded:./folder), or off");
+}
+
+function readHub(url: string): OpenableQueue | Refusal {
+  const { origin, href } = new URL(url);
+  if (href !== `${origin}/`) return new Refusal("a hub's address ends with its port", "write hub:https://host:port");
+  return isEncrypted(url)
+    ? { kind: "hub", url: origin }
+    : new Refusal("over plain http anybody on the way reads the token", "write hub:https://…; http only for 127.0.0.1");
+}
+
+/** The UID of a Kubernetes object, in lower case. */
+export function readUid(text: string): string | Refusal {
+  return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)
+    ? text.toLowerCase()
+    : new Refusal("not a UID", "write what this prints: kubectl get namespace kube-system -o jsonpath={.metadata.uid}");
 }
 
 /** An https URL without a credential in it (http too: ElasticMQ and the sandbox have no TLS). */

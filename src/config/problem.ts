@@ -8,6 +8,9 @@ export interface Problem {
   readonly hint: string | null;
 }
 
+/** A key that is there, with whatever value but null. */
+export const isGiven = (value: unknown) => value !== undefined && value !== null;
+
 /** How a rule tells of one. */
 export type Tell = (path: readonly PropertyKey[], message: string, hint?: string | null) => void;
 

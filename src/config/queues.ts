@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { QueueForm } from "../config.ts";
 import { readQueue } from "./forms.ts";
-import { Refusal, type Tell } from "./problem.ts";
+import { isGiven, Refusal, type Tell } from "./problem.ts";
 import type { Sketch } from "./rules.ts";
 
 export function queueRules({ webhooks, clusters, unparsed }: Sketch, problem: Tell): void {
@@ -60,5 +60,3 @@ function letterRules(path: string[], text: string, of: string | null, queues: Re
 const textOf = (value: unknown) => (typeof value === "string" ? value : "");
 const isOfSqs = (form: QueueForm) => form.kind === "sqs" || form.kind === "env";
 const keyOf = (form: QueueForm) => (form.kind === "sqs" ? form.url : form.kind === "env" ? `env:${form.name}` : JSON.stringify(form));
-
-export const isGiven = (value: unknown) => value !== undefined && value !== null;

@@ -5,10 +5,12 @@
 import * as z from "zod";
 import { providerNames, providers } from "../providers/index.ts";
 import { schemeOf } from "../providers/provider.ts";
-import { readRepo, readUntil } from "./forms.ts";
+import { readRepo } from "./forms.ts";
+import { hubRules, lentSketch } from "./hub.ts";
 import { oidcRules, oidcSketch } from "./oidc.ts";
-import { pathText, type Problem, suggestion, type Tell } from "./problem.ts";
-import { isGiven, queueRules } from "./queues.ts";
+import { isGiven, pathText, type Problem, suggestion, type Tell } from "./problem.ts";
+import { queueRules } from "./queues.ts";
+import { rotationRules } from "./rotation.ts";
 
 const word = z.string().nullish().catch(null);
 const words = z.array(z.string().catch("")).nullish().catch(null);
@@ -29,12 +31,13 @@ const webhook = z.object({
   endpoint: given,
 });
 const source = z.object({ repo: word, name: word, aliases: words, clusters: words });
-const cluster = z.object({ queue: word, deadLetters: word });
+const cluster = lentSketch.extend({ queue: word, deadLetters: word });
 const sketch = z.object({
   webhooks: z.record(z.string(), webhook.catch({})).catch({}),
   sources: z.array(source.catch({})).catch([]),
   clusters: z.record(z.string(), cluster.catch({})).catch({}),
   unparsed: given,
+  hub: given,
 });
 export type Sketch = z.infer<typeof sketch>;
 
@@ -60,6 +63,7 @@ export function rulesOf(raw: unknown, now: Date): { problems: Problem[]; warning
   }
   sourceRules(file.data, problem);
   queueRules(file.data, problem);
+  hubRules(file.data, now, { problem, warn: into(warnings) });
   return { problems, warnings };
 }
 
@@ -95,30 +99,22 @@ function fromQueue(name: string, each: Sketch["webhooks"][string], problem: Tell
 
 function secretRules(name: string, each: Sketch["webhooks"][string], now: Date, problem: Tell, warn: Tell): void {
   const path = ["webhooks", name];
-  const has = { secret: isGiven(each.secret), previous: isGiven(each.previousSecret), until: isGiven(each.previousSecretUntil) };
+  const hasSecret = isGiven(each.secret);
   const insecure = each.insecure === true;
-  if (!has.secret && !insecure) {
+  if (!hasSecret && !insecure) {
     problem(
       [...path, "secret"],
       "a webhook needs a secret",
       "write secret: env:NAME or secret: file:PATH (or, for tests only, insecure: true)",
     );
   }
-  if (has.secret && insecure)
+  if (hasSecret && insecure)
     problem([...path, "insecure"], "there is a secret, and insecure: true says there is none", "take one of them out");
-  if (has.previous && !has.secret)
-    problem([...path, "previousSecret"], "a previous secret without a current one", "name the current one as secret");
-  if (has.until && !has.previous) problem([...path, "previousSecretUntil"], "there is no previousSecret that could end", "take it out");
-  if (insecure && !has.secret) warn([...path, "insecure"], "anybody who reaches this webhook can nudge overrides", "give it a secret");
-  const until = typeof each.previousSecretUntil === "string" ? readUntil(each.previousSecretUntil) : null;
-  if (typeof until === "string" && Date.parse(until) <= now.getTime()) {
-    warn(
-      [...path, "previousSecretUntil"],
-      "is over: the previous secret no longer counts",
-      "take previousSecret and previousSecretUntil out",
-    );
-  }
+  if (insecure && !hasSecret) warn([...path, "insecure"], "anybody who reaches this webhook can nudge overrides", "give it a secret");
+  const given = { current: each.secret, previous: each.previousSecret, until: each.previousSecretUntil };
+  rotationRules(path, ROTATION, given, now, { problem, warn });
 }
+const ROTATION = { current: "secret", previous: "previousSecret", until: "previousSecretUntil" };
 
 function narrowing(name: string, each: Sketch["webhooks"][string], { sources }: Sketch, problem: Tell): void {
   const known = sources.flatMap(({ name: own, repo }) => [own, repo]).filter((text) => typeof text === "string");

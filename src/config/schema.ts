@@ -1,6 +1,6 @@
 /** The one schema of the configuration file: the shape of each field. Rules between fields are in rules.ts. */
 import * as z from "zod";
-import type { KubernetesConfig, QueueForm } from "../config.ts";
+import type { HubConfig, KubernetesConfig, QueueForm } from "../config.ts";
 import * as forms from "./forms.ts";
 import { Refusal, suggestion } from "./problem.ts";
 
@@ -42,9 +42,15 @@ export function relaySchema(folder: string) {
     region: optional(text),
     endpoint: optional(written(forms.readUrl)),
     kubernetes: optional(kubernetes(folder)),
-  }).transform(({ region, endpoint, ...rest }) => {
+    hubToken: optional(secretRef),
+    previousHubToken: optional(secretRef),
+    previousHubTokenUntil: optional(written(forms.readUntil)),
+    hubCa: optional(secretRef),
+    uid: optional(written(forms.readUid)),
+  }).transform(({ region, endpoint, hubToken: token, previousHubToken, previousHubTokenUntil, hubCa, ...rest }) => {
     const placed = (form: QueueForm): QueueForm => (form.kind === "sqs" || form.kind === "env" ? { ...form, region, endpoint } : form);
-    return { ...rest, queue: placed(rest.queue), deadLetters: rest.deadLetters && placed(rest.deadLetters) };
+    const hub = token && { token, previousToken: previousHubToken, previousTokenUntil: previousHubTokenUntil, ca: hubCa };
+    return { ...rest, hub, queue: placed(rest.queue), deadLetters: rest.deadLetters && placed(rest.deadLetters) };
   });
   return block({
     webhooks: z.record(name, webhook).default({}),
@@ -52,7 +58,8 @@ export function relaySchema(folder: string) {
     clusters: z.record(name, cluster).refine((each) => Object.keys(each).length > 0, "there is no cluster"),
     unparsed: optional(queue),
     journal: optional(written((text) => forms.readJournal(text, folder))),
-    listen: listen.default({ host: "0.0.0.0", port: 8080 }),
+    listen: listenAt(8080),
+    hub: optional(hub(folder)),
     limits: block({ body: bytes.default(MIB), unparsed: z.int().min(1).default(1000) }).prefault({}),
     tuning: tuning.prefault({}),
   });
@@ -73,14 +80,14 @@ const name = z
   .string()
   .regex(/^[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/, "a name has letters, digits, - _ . and at most 63 characters");
 const port = z.int().min(0).max(65_535);
-const listen = z.union(
-  [
+function listenAt(usual: number) {
+  const forms = [
     port.transform((each) => ({ host: "0.0.0.0", port: each })),
     written(readListen),
-    block({ host: text.default("0.0.0.0"), port: port.default(8080) }),
-  ],
-  "expected a port, host:port, or { host, port }",
-);
+    block({ host: text.default("0.0.0.0"), port: port.default(usual) }),
+  ] as const;
+  return z.union(forms, "expected a port, host:port, or { host, port }").default({ host: "0.0.0.0", port: usual });
+}
 
 function readListen(address: string): { host: string; port: number } | Refusal {
   const [, host, digits] = /^(.*):(\d{1,5})$/.exec(address) ?? [];
@@ -112,6 +119,22 @@ function registryAccess(folder: string) {
   })
     .refine(({ username, password }) => (username === null) === (password === null), "username and password go together")
     .refine(({ username, dockerConfig }) => username === null || dockerConfig === null, "write username and password, or dockerConfig");
+}
+
+function hub(folder: string) {
+  const secretRef = written((ref) => forms.readSecretRef(ref, folder));
+  return block({ listen: listenAt(8443), certificate: optional(secretRef), key: optional(secretRef) }).transform(
+    ({ listen, certificate, key }, check): HubConfig => {
+      if (certificate && key) return { listen, tls: { certificate, key } };
+      if (!certificate && !key && forms.isLoopback(listen.host)) return { listen, tls: null };
+      const missing = certificate ? "key" : "certificate";
+      const message =
+        certificate || key ? "certificate and key go together" : "beyond loopback a hub speaks TLS alone: tokens cross the network";
+      const hint = "write certificate: file:PATH and key: file:PATH (infra/hub.md makes them), or listen: 127.0.0.1:8443";
+      check.addIssue({ code: "custom", path: [missing], message, params: { hint } });
+      return z.NEVER;
+    },
+  );
 }
 
 /** What is mandatory depends on the provider: the rules know. */

@@ -3,16 +3,14 @@
  * Here on a Unix socket in the queue's folder, which only its owner's user can use (mode 0600).
  */
 import { rmSync } from "node:fs";
-import { createServer, Agent, request, type IncomingMessage } from "node:http";
+import { Agent, createServer, request } from "node:http";
 import { basename, dirname } from "node:path";
-import { text } from "node:stream/consumers";
 import { getRequestListener } from "@hono/node-server";
-import { RelayError } from "../outcome.ts";
 import { FILES, refusal } from "./embedded/folder.ts";
 import { type HubCall, HubQueue, PATIENCE_MS } from "./hub/client.ts";
 import { hubHandler, type LendableQueue } from "./hub/server.ts";
 import { socketPlace } from "./hub/socket.ts";
-import { type Answer, answers, type Operation, refusal as refusalBody } from "./hub/wire.ts";
+import { askHub } from "./hub/transport.ts";
 
 /** What a hub lends; an EmbeddedStore is one. */
 export interface Lender {
@@ -66,47 +64,14 @@ const GRACE_MS = 200;
 export function openHub({ socketPath, queue, closed }: { socketPath: string; queue: string; closed?: () => Promise<void> }): HubQueue {
   const place = socketPlace(dirname(socketPath), basename(socketPath));
   const agent = new Agent({ keepAlive: true });
-  const call: HubCall = async (operation, ask, timeoutMs = PATIENCE_MS) => {
-    const path = `/queues/${encodeURIComponent(queue)}/${operation}`;
-    return readAnswer(operation, await post({ agent, socketPath: place.path, path }, JSON.stringify(ask), timeoutMs));
-  };
+  const options = { agent, socketPath: place.path, host: "hub" };
+  const way = { request, options, headers: {}, who: `the owner of the queue on ${FILES.socket}`, queue };
+  const call: HubCall = (operation, ask, timeoutMs = PATIENCE_MS) => askHub(way, operation, ask, timeoutMs);
   return new HubQueue(queue, call, async () => {
     agent.destroy();
     place.release();
     await closed?.();
   });
-}
-
-interface Reply {
-  readonly status: number;
-  readonly body: string;
-}
-
-/** Node's fetch knows no sockets in the file system. Throws QUEUE_UNAVAILABLE without an answer in time. */
-async function post(to: { agent: Agent; socketPath: string; path: string }, body: string, timeoutMs: number): Promise<Reply> {
-  try {
-    const reply = await new Promise<IncomingMessage>((resolve, reject) => {
-      const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
-      request({ ...to, method: "POST", host: "hub", headers, signal: AbortSignal.timeout(timeoutMs) }, resolve)
-        .on("error", reject)
-        .end(body);
-    });
-    return { status: reply.statusCode ?? 0, body: await text(reply) };
-  } catch (thrown) {
-    throw new RelayError("QUEUE_UNAVAILABLE", `the owner of the queue does not answer on ${FILES.socket} (${codeOf(thrown)})`);
-  }
-}
-
-function readAnswer<O extends Operation>(operation: O, { status, body }: Reply): Answer<O> {
-  try {
-    const json: unknown = JSON.parse(body);
-    if (status === 200) return answers[operation].parse(json);
-    const { code, message } = refusalBody.parse(json);
-    throw new RelayError(code, message);
-  } catch (thrown) {
-    if (thrown instanceof RelayError) throw thrown;
-    throw new RelayError("QUEUE_UNAVAILABLE", `the owner of the queue gave an answer that cannot be read (status ${status})`);
-  }
 }
 
 function codeOf(thrown: unknown): string {

@@ -12,7 +12,7 @@ export interface HttpRequest {
 }
 export interface HttpAnswer {
   readonly status: number;
-  readonly headers: Readonly<Record<string, string | undefined>>;
+  readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
 }
 export type Http = (request: HttpRequest) => Promise<HttpAnswer>;
@@ -37,8 +37,9 @@ export const http: Http = ({ url, method, headers, ca }) =>
       });
       answer.on("error", (error) => fail(codeOf(error)));
       answer.on("end", () => {
-        const named = Object.entries(answer.headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(", ") : value]);
-        resolve({ status: answer.statusCode ?? 0, headers: Object.fromEntries(named), body: Buffer.concat(parts) });
+        const headers: Record<string, string> = {};
+        for (const [name, value] of Object.entries(answer.headers)) headers[name] = [value ?? ""].flat().join(", ");
+        resolve({ status: answer.statusCode ?? 0, headers, body: Buffer.concat(parts) });
       });
     });
     sent.on("error", (error) => fail(codeOf(error)));

@@ -86,9 +86,9 @@ export class OciRegistry {
       this.#known.set(repository, { authorization: basic, until: Number.POSITIVE_INFINITY });
       return basic;
     }
-    const asked = Object.fromEntries([...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, name, value]) => [name, value]));
-    const url = realmOf(asked["realm"] ?? "", place);
-    if (asked["service"]) url.searchParams.set("service", asked["service"]);
+    const parameter = (name: string) => new RegExp(`\\b${name}="([^"]*)"`).exec(challenge)?.[1] ?? "";
+    const url = realmOf(parameter("realm"), place);
+    if (parameter("service") !== "") url.searchParams.set("service", parameter("service"));
     url.searchParams.set("scope", `repository:${path}:pull`);
     const answer = await this.#http({ url, method: "GET", headers: basic === null ? {} : { authorization: basic }, ca });
     const read = token.safeParse(json(answer.body));

@@ -1,6 +1,6 @@
 /**
  * A stand-in for a cluster's API server, for `npm start` and tests: TLS with its own CA, bearer tokens, and the
- * deckhouse.io resources with the behaviour that the relay and kubectl rely on. Not a Kubernetes: no pods, no namespaces.
+ * deckhouse.io resources with the behaviour that the relay and kubectl rely on. Not a Kubernetes: no pods, no namespaces but the name of kube-system.
  */
 import { makeCertificates } from "./kubernetes/certificates.ts";
 import { ApiServer } from "./kubernetes/server.ts";
@@ -26,6 +26,10 @@ export async function startKubernetesApi(options: {
   return {
     url,
     port,
+    get uid() {
+      return server.uid;
+    },
+    setUid: (uid) => void (server.uid = uid),
     ca: certificates.ca,
     token: options.token,
     kubeconfig: (token = options.token) => kubeconfig(url, certificates.ca, token),

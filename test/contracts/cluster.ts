@@ -43,6 +43,8 @@ export interface ClusterUnderTest {
   /** With a bearer token that the server does not know. */
   openStranger(): Promise<Overrides>;
   readonly admin: Admin;
+  /** What an administrator sees as the UID of the namespace kube-system. */
+  uid(): Promise<string>;
   /** Changes which versions of the kind are served; resolves once the server does so. Starts with v1alpha2 (or both); from v1alpha1 to v1alpha2 the objects stay. */
   serve(versions: readonly Version[]): Promise<void>;
   close(): Promise<void>;
@@ -151,6 +153,10 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
       expect(names).toEqual(expect.arrayContaining(["echo", "kept"]));
       lister.close();
       await failure(overrides.list(), "FORBIDDEN");
+    });
+
+    it("says which cluster it is", async () => {
+      expect(await overrides.uid()).toBe(await cluster.uid());
     });
 
     it("answers a probe", async () => {

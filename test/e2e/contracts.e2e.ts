@@ -1,6 +1,7 @@
 /** The contracts of the two ports, held against real servers. */
 import {
   ApiextensionsV1Api,
+  CoreV1Api,
   CustomObjectsApi,
   type KubernetesObject,
   PatchStrategy,
@@ -58,6 +59,7 @@ clusterContract("kube-apiserver", async () => {
     openReader: () => openAs("reader"),
     openStranger: () => openWith(kube, "a-token-that-nobody-knows"),
     admin,
+    uid: () => uidOf(kube),
     serve: serveVersions,
     close: () => kube.stop(),
   } satisfies ClusterUnderTest;
@@ -75,6 +77,11 @@ test("a cluster that never heard of v1alpha2", async () => {
   expect((await cluster.override("echo")).metadata).toMatchObject({ annotations: { renew: "key1" } });
   expect(await overrides.get("nobody")).toBeNull();
 });
+
+async function uidOf(kube: KubeApiserver): Promise<string> {
+  const { metadata } = await kube.config(kube.adminToken).makeApiClient(CoreV1Api).readNamespace({ name: "kube-system" });
+  return metadata?.uid ?? expect.fail("a namespace without a UID");
+}
 
 function openWith(kube: KubeApiserver, token: string): Promise<Overrides> {
   const reference = (name: string) => ({ kind: "env", name }) as const;

@@ -21,7 +21,7 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["use cases", /^src\/(?:receive|redrive|renew|confirm|pushes)\.ts$/],
   ["drivers", /^src\/(?:app|consume|expiry|inbox|take|worker)\.ts$/],
   ["adapters", /^src\/(?:queue|cluster|journal|registry)\//],
-  ["wiring", /^src\/(?:consumer|journals|lambda|process|queues|registries|relay)\.ts$/],
+  ["wiring", /^src\/(?:consumer|journals|lambda|lend|listen|process|queues|registries|relay)\.ts$/],
   ["processes", /^(?:functions|src\/cli|src\/sandbox)\//],
 ];
 /** Layers that do not import from all lower ones. Adapters know ports and configuration, and nothing of what is done with them; nor do others know adapters. */
@@ -34,7 +34,7 @@ const ADAPTED: Readonly<Record<string, RegExp>> = {
   "@aws-sdk/client-sqs": /^src\/queue\/sqs\.ts$/,
   libsql: /^src\/(?:queue\/embedded|journal\/sqlite)\.ts$/,
   "@kubernetes/client-node": /^src\/cluster\/client-node\.ts$/,
-  "@hono/node-server": /^src\/(?:relay|queue\/hub)\.ts$/,
+  "@hono/node-server": /^src\/(?:listen|relay|queue\/hub)\.ts$/,
   hono: /^(?:src\/(?:app|queue\/hub)\.ts|src\/queue\/hub\/.*|functions\/edge\.ts)$/,
   yaml: /^src\/(?:config\/text|sandbox\/folder)\.ts$/, // read there, written there
   pino: /^src\/observe\.ts$/,

@@ -36,10 +36,11 @@ export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {
   return {
     webhooks: { registry: webhook },
     sources: [source],
-    clusters: { dev: { queue: { kind: "embedded", folder: "/nowhere" }, deadLetters: null, kubernetes: null } },
+    clusters: { dev: { queue: { kind: "embedded", folder: "/nowhere" }, deadLetters: null, kubernetes: null, hub: null, uid: null } },
     unparsed: null,
     journal: null,
     listen: { host: "127.0.0.1", port: 0 },
+    hub: null,
     limits: { body: 1024 * 1024, unparsed: 1000 },
     tuning: { cooldownMs: 5000, looksMs: [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000], patchesPerSecond: 50 },
     ...part,
@@ -123,6 +124,7 @@ export function fakeCluster(initial: Override | null = overrideOf()) {
     async probe() {
       stumble();
     },
+    uid: async () => "00000000-0000-4000-8000-000000000000",
     close() {},
   };
   return {

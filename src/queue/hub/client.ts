@@ -1,9 +1,11 @@
 /** The hub's asking end: the queue port over somebody else's queue. */
 import { randomUUID } from "node:crypto";
+import { cutIntoBatches } from "../batches.ts";
+import { checkRecord } from "../body.ts";
 import { type PagedDeadLetters, sweepPages } from "../paging.ts";
 import { Polls } from "../polls.ts";
 import type { NewDeadLetter, NewRecord, Queue, QueueRecord, ReceiveOptions } from "../queue.ts";
-import type { Answer, Ask, Operation } from "./wire.ts";
+import { type Answer, type Ask, ASK_LIMITS, MOST_RECORDS, type Operation } from "./wire.ts";
 
 /** One request and its answer. Throws RelayError QUEUE_UNAVAILABLE, or what the owner refused with. */
 export interface HubCall {
@@ -30,14 +32,19 @@ export class HubQueue implements Queue {
   }
 
   async send(records: readonly NewRecord[], options: { timeoutMs?: number } = {}): Promise<void> {
-    await this.#call("send", { records: [...records] }, options.timeoutMs);
+    records.forEach(checkRecord); // all of them before the first is sent
+    for (const batch of cutIntoBatches(records, ASK_LIMITS, weightOf)) await this.#call("send", { records: batch }, options.timeoutMs);
   }
 
   receive({ signal, ...options }: ReceiveOptions): Promise<QueueRecord[]> {
     if (signal?.aborted || this.#closed) return Promise.resolve([]);
     const ticket = randomUUID();
     return this.#polls.take({
-      records: this.#call("receive", { ticket, ...options }, options.waitSeconds * 1000 + PATIENCE_MS),
+      records: this.#call(
+        "receive",
+        { ticket, ...options, max: Math.min(options.max, MOST_RECORDS) },
+        options.waitSeconds * 1000 + PATIENCE_MS,
+      ),
       signal,
       hurry: () => void this.#call("cancel", { ticket }).catch(() => {}), // then the poll ends by itself, later
       giveBack: (records) => Promise.all(records.map((record) => this.extend(record, 0))),
@@ -45,11 +52,12 @@ export class HubQueue implements Queue {
   }
 
   async acknowledge(records: readonly QueueRecord[]): Promise<void> {
-    await this.#call("acknowledge", { records: [...records] });
+    for (const batch of cutIntoBatches(records, ASK_LIMITS, weightOf)) await this.#call("acknowledge", { records: batch });
   }
 
   async defer(moves: readonly { record: QueueRecord; next: NewRecord }[]): Promise<void> {
-    await this.#call("defer", { moves: [...moves] });
+    const weight = ({ record, next }: { record: QueueRecord; next: NewRecord }) => weightOf(record) + weightOf(next);
+    for (const batch of cutIntoBatches(moves, ASK_LIMITS, weight)) await this.#call("defer", { moves: batch });
   }
 
   async bury(record: QueueRecord, letter: NewDeadLetter): Promise<void> {
@@ -75,6 +83,8 @@ export class HubQueue implements Queue {
     await this.#release();
   }
 }
+
+const weightOf = ({ body }: { readonly body: string }) => body.length;
 
 function lettersOf(call: HubCall): PagedDeadLetters {
   const letters: PagedDeadLetters = {

@@ -1,10 +1,12 @@
 /** The hub's serving end: a fetch handler over queues, whoever listens. It authenticates nobody: the socket's mode, or what stands before it, does. */
 import * as z from "zod";
+import { createBodies } from "../../bodies.ts";
+import { parseJson } from "../../body.ts";
 import { problems } from "../../event.ts";
 import { toRelayError } from "../../outcome.ts";
 import type { PagedDeadLetters } from "../paging.ts";
 import type { Queue } from "../queue.ts";
-import { type Answer, type Ask, asks, isOperation, type Operation } from "./wire.ts";
+import { type Answer, type Ask, asks, isOperation, MOST_BYTES, type Operation } from "./wire.ts";
 
 /** A queue that can be lent: its dead letters can be paged, so that the borrower decides on them. */
 export type LendableQueue = Queue & { readonly deadLetters: PagedDeadLetters };
@@ -20,15 +22,17 @@ type Operations = { [O in Operation]: (ask: Ask<O>, signal: AbortSignal) => Prom
 
 export function hubHandler(lookup: (name: string) => LendableQueue): HubHandler {
   const polls = new Map<string, AbortController>();
+  const bodies = createBodies(BODIES_BYTES);
   return {
     async fetch(request) {
-      const [root, name, operation = "", ...rest] = new URL(request.url).pathname.slice(1).split("/");
-      if (request.method !== "POST" || root !== "queues" || !name || rest.length > 0 || !isOperation(operation)) {
-        return Response.json({ code: "INTERNAL", message: "no such operation of a queue" }, { status: 404 });
-      }
       try {
-        const queue = lookup(decodeURIComponent(name));
-        return Response.json(await perform(operation, operationsOf(queue, polls), await request.json(), request.signal));
+        const { name, operation } = targetOf(request);
+        if (request.method !== "POST" || name === null || !isOperation(operation)) {
+          return Response.json({ code: "INTERNAL", message: "no such operation of a queue" }, { status: 404 });
+        }
+        const operations = operationsOf(lookup(name), polls);
+        const body = await bodies.read(request.body, MOST_BYTES, async (bytes) => parseJson(Buffer.from(bytes).toString("utf8")));
+        return Response.json(await perform(operation, operations, body, request.signal));
       } catch (thrown) {
         return refuse(thrown);
       }
@@ -37,6 +41,15 @@ export function hubHandler(lookup: (name: string) => LendableQueue): HubHandler 
       for (const poll of polls.values()) poll.abort();
     },
   };
+}
+
+/** Of all requests in hand, which come from those alone who may. */
+const BODIES_BYTES = 64 * 1024 ** 2;
+
+/** Which queue a request names; null: none. Throws URIError for a name that is not encoded well. */
+export function targetOf(request: Request): { name: string | null; operation: string } {
+  const [root, name, operation = "", ...rest] = new URL(request.url).pathname.slice(1).split("/");
+  return { name: root === "queues" && name && rest.length === 0 ? decodeURIComponent(name) : null, operation };
 }
 
 /** Generic, so that the schema and the operation stay of one kind. */
@@ -48,7 +61,7 @@ function refuse(thrown: unknown): Response {
   if (thrown instanceof z.ZodError) return Response.json({ code: "INTERNAL", message: problems(thrown) }, { status: 400 });
   if (thrown instanceof SyntaxError) return Response.json({ code: "INTERNAL", message: "not JSON" }, { status: 400 });
   const { code, message } = toRelayError(thrown);
-  return Response.json({ code, message }, { status: code === "QUEUE_UNAVAILABLE" ? 503 : 400 });
+  return Response.json({ code, message }, { status: code === "QUEUE_UNAVAILABLE" || code === "NO_MEMORY" ? 503 : 400 });
 }
 
 function operationsOf(queue: LendableQueue, polls: Map<string, AbortController>): Operations {

@@ -2,6 +2,13 @@
 import * as z from "zod";
 import type { NewRecord } from "../queue.ts";
 
+/** A long poll brings no more at once: an answer must get through a slow line before the caller's patience ends. */
+export const MOST_RECORDS = 250;
+/** Callers cut longer lists: below half of what is read, since JSON escapes each quote of a body. */
+export const ASK_LIMITS = { entries: MOST_RECORDS, bytes: 512 * 1024 };
+/** Bytes of one request; the largest entry is a deferral with two bodies of 200 KiB. */
+export const MOST_BYTES = 2 * 1024 ** 2;
+
 const seconds = z.number().min(0);
 const record = z.object({ id: z.string(), receipt: z.string(), body: z.string(), receiveCount: z.int(), sentAt: z.string() });
 const newRecord = z
@@ -64,7 +71,7 @@ export const answers: { readonly [O in Operation]: z.ZodType<Answer<O>> } = answ
 
 /** A refusal's body; codes that a newer owner may add read as QUEUE_UNAVAILABLE. */
 export const refusal = z.object({
-  code: z.enum(["QUEUE_UNAVAILABLE", "TOO_LARGE", "INTERNAL"]).catch("QUEUE_UNAVAILABLE"),
+  code: z.enum(["QUEUE_UNAVAILABLE", "TOO_LARGE", "INTERNAL", "NO_MEMORY"]).catch("QUEUE_UNAVAILABLE"),
   message: z.string(),
 });
 

@@ -1,5 +1,6 @@
 /** Batches as SQS takes them: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html */
 import { RelayError } from "../../outcome.ts";
+import { cutIntoBatches } from "../batches.ts";
 
 /** Entries of a batch, and messages of one receive. */
 export const TEN = 10;
@@ -8,20 +9,7 @@ const BATCH_BYTES = 240 * 1024;
 
 /** Cuts a list into batches of at most ten entries whose bodies weigh at most 240 KiB together, in order. */
 export function batchesOf<T>(items: readonly T[], bytesOf: (item: T) => number = () => 0): T[][] {
-  const batches: T[][] = [];
-  let bytes = 0;
-  for (const item of items) {
-    const size = bytesOf(item);
-    const open = batches.at(-1);
-    if (open === undefined || open.length === TEN || bytes + size > BATCH_BYTES) {
-      batches.push([item]);
-      bytes = size;
-    } else {
-      open.push(item);
-      bytes += size;
-    }
-  }
-  return batches;
+  return cutIntoBatches(items, { entries: TEN, bytes: BATCH_BYTES }, bytesOf);
 }
 
 /** Does a batch, then once more for those entries that failed. Throws QUEUE_UNAVAILABLE when some fail again. */

@@ -4,10 +4,18 @@ import { GROUP } from "./status.ts";
 
 type Served = (resource: Resource) => readonly string[];
 const VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"];
+const NAMESPACES = {
+  name: "namespaces",
+  singularName: "namespace",
+  namespaced: false,
+  kind: "Namespace",
+  verbs: ["get"],
+  shortNames: ["ns"],
+};
 const EVENTS = { name: "events", singularName: "event", namespaced: true, kind: "Event", verbs: ["list"] };
 
-/** The document at a path; null: no such document. `served` says which versions of a resource are served. */
-export function discover(path: string, served: Served): unknown {
+/** The document at a path; null: no such document. `served` says which versions of a resource are served; `uid` names the cluster. */
+export function discover(path: string, served: Served, uid: string): unknown {
   const versions = [...new Set(resources().flatMap(served))].sort().reverse();
   switch (path) {
     case "/version":
@@ -15,7 +23,9 @@ export function discover(path: string, served: Served): unknown {
     case "/api":
       return { kind: "APIVersions", versions: ["v1"], serverAddressByClientCIDRs: [] };
     case "/api/v1":
-      return { kind: "APIResourceList", groupVersion: "v1", resources: [EVENTS] };
+      return { kind: "APIResourceList", groupVersion: "v1", resources: [EVENTS, NAMESPACES] };
+    case "/api/v1/namespaces/kube-system": // the only one: its UID is that of the cluster
+      return { kind: "Namespace", apiVersion: "v1", metadata: { name: "kube-system", uid }, status: { phase: "Active" } };
     case "/apis":
       return { kind: "APIGroupList", apiVersion: "v1", groups: [group(versions)] };
     case `/apis/${GROUP}`:

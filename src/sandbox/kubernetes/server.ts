@@ -1,4 +1,5 @@
 /** The stand-in's network half: TLS, bearer tokens, ordered faults, watches, and the way from a request to its answer. */
+import { randomUUID } from "node:crypto";
 import { createServer, type Server } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { once } from "node:events";
@@ -17,6 +18,7 @@ const HOST = "127.0.0.1";
 
 export class ApiServer {
   readonly faults = new FaultList();
+  uid: string = randomUUID();
   connections = 0;
   requests = 0;
   port = 0;
@@ -100,7 +102,7 @@ export class ApiServer {
     if (fault !== null) return this.#fail(fault, request, response, method.toLowerCase(), target?.name ?? "");
     const user = this.#users.of(request.headers.authorization);
     if (user === null) throw unauthorized();
-    if (target === null) return discovery(this.#store, url.pathname, response);
+    if (target === null) return this.#discovery(url.pathname, response);
 
     const { plural } = target.resource;
     const verb = verbOf(method, target, watch);
@@ -114,6 +116,13 @@ export class ApiServer {
       response.setHeader("warning", `299 - "deckhouse.io/${target.version} ${target.resource.kind} is deprecated"`);
     }
     sendJson(response, code, reply);
+  }
+
+  #discovery(path: string, response: ServerResponse): void {
+    if (["/healthz", "/livez", "/readyz"].includes(path)) return send(response, 200, "text/plain", "ok");
+    const document = discover(path, (resource) => this.#store.servedOf(resource), this.uid);
+    if (document === null) return sendNoSuchPath(response);
+    sendJson(response, 200, document);
   }
 
   #watch(target: Target, query: URLSearchParams, response: ServerResponse): void {
@@ -148,13 +157,6 @@ export class ApiServer {
         return sendNoSuchPath(response);
     }
   }
-}
-
-function discovery(store: ObjectStore, path: string, response: ServerResponse): void {
-  if (["/healthz", "/livez", "/readyz"].includes(path)) return send(response, 200, "text/plain", "ok");
-  const document = discover(path, (resource) => store.servedOf(resource));
-  if (document === null) return sendNoSuchPath(response);
-  sendJson(response, 200, document);
 }
 
 function sendFailure(response: ServerResponse, failure: ApiError): void {

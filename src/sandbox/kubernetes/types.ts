@@ -90,6 +90,8 @@ export interface KubernetesApi {
   /** `https://127.0.0.1:<port>` */
   readonly url: string;
   readonly port: number;
+  /** Of the namespace kube-system. */
+  readonly uid: string;
   /** PEM of the CA that signed the server's certificate; made at start. */
   readonly ca: string;
   /** The administrator's bearer token. */
@@ -107,6 +109,8 @@ export interface KubernetesApi {
   setServed(versions: readonly OverrideVersion[]): void;
   /** Since start: accepted TCP connections and requests. */
   counters(): { connections: number; requests: number };
+  /** As if another cluster answered at this address. */
+  setUid(uid: string): void;
   /** Cuts every connection and stops listening, keeping objects, CA and tokens, as a restart of the API server does. */
   stop(): Promise<void>;
   /** Listens again on the same port. */

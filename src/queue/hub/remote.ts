@@ -1,0 +1,48 @@
+/** A queue that a hub elsewhere lends us: the same port, over TLS, by a token that opens this one queue. */
+import { Agent as HttpAgent, request as httpRequest } from "node:http";
+import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { HubAccess } from "../../config.ts";
+import type { SecretReader } from "../../secrets.ts";
+import { type HubCall, HubQueue, PATIENCE_MS } from "./client.ts";
+import { askHub } from "./transport.ts";
+
+/** Idle connections go before the hub drops them (65 s), and before most NATs forget them. */
+const IDLE_MS = 30_000;
+
+export interface RemoteHub {
+  /** An origin: `https://host:port`, or http on loopback. */
+  readonly url: string;
+  readonly queue: string;
+  readonly access: Pick<HubAccess, "token" | "ca">;
+  readonly readSecret: SecretReader;
+}
+
+/**
+ * Opens no connection yet. Token and authority are read for each request, so that a rotation needs no restart.
+ * Its methods throw QUEUE_REFUSED where the hub does not know the token; INTERNAL, which names the reference, where it cannot be read.
+ */
+export function openRemoteHub({ url, queue, access, readSecret }: RemoteHub): HubQueue {
+  const { protocol, hostname, port } = new URL(url);
+  const isTls = protocol === "https:";
+  const request = isTls ? httpsRequest : httpRequest;
+  let kept: { ca: string | null; agent: HttpAgent } | null = null;
+  const agentOf = (ca: string | null): HttpAgent => {
+    if (kept === null || kept.ca !== ca) {
+      const options = { keepAlive: true, timeout: IDLE_MS };
+      // that of another authority ends its connections when they are idle
+      kept = { ca, agent: isTls ? new HttpsAgent({ ...options, ...(ca !== null && { ca }) }) : new HttpAgent(options) };
+    }
+    return kept.agent;
+  };
+  const call: HubCall = async (operation, ask, timeoutMs = PATIENCE_MS) => {
+    const [token, ca] = await Promise.all([readSecret(access.token), access.ca && readSecret(access.ca)]);
+    const options = {
+      agent: agentOf(ca),
+      host: hostname.replace(/^\[(.*)\]$/, "$1"),
+      port: port || (isTls ? 443 : 80),
+    };
+    const headers = { authorization: `Bearer ${token}` };
+    return askHub({ request, options, headers, who: `the hub ${url}`, queue }, operation, ask, timeoutMs);
+  };
+  return new HubQueue(queue, call, async () => kept?.agent.destroy());
+}
