@@ -103,6 +103,8 @@ export interface ClusterConfig {
   readonly queue: QueueForm;
   readonly deadLetters: QueueForm | null;
   readonly kubernetes: KubernetesConfig | null;
+  /** Whether outcomes are written as Kubernetes Events on the overrides. */
+  readonly events: boolean;
   /** null: the queue is neither lent nor borrowed. */
   readonly hub: HubAccess | null;
   /** UID of the cluster's namespace kube-system, which the API server must show; null: not compared. */

@@ -9,6 +9,8 @@ import { adviceOn, verdictOf } from "./status.ts";
 
 /** A download error is answered with a repeated nudge, since Deckhouse itself tries again only after the scan interval. */
 const RENUDGE_SECONDS = [60, 300, 300] as const;
+/** The first look at the Module, among the configured ones, after the pick-up: before, Deckhouse is about to restart, and it says what it said before. */
+const WATCH_STEP = 2;
 /** Clocks of Deckhouse and of the relay differ by less. */
 const SKEW_MS = 2_000;
 
@@ -32,7 +34,10 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   const lastStep = context.tuning.looksMs.length - 1;
   const verdict = verdictOf(status.message);
   const named = await tagNow(request, look.step === lastStep, context);
-  if (verdict === "ok" && isPickedUp(request, status, look, lastStep, named.image)) return pickedUp(request, status, look, context.now());
+  if (verdict === "ok" && isPickedUp(request, status, look, lastStep, named.image)) {
+    await startWatch(request, status, look, context);
+    return pickedUp(request, status, look, context.now());
+  }
   if (verdict === "ok" && isRivals(request, status, look, lastStep))
     return superseded("the push that the sender's clock calls later is there");
   if (verdict === "refused" && look.step >= 1 && !isOfAnotherPush(status, look, lastStep)) {
@@ -101,6 +106,15 @@ function pickedUp(request: RenewRequest, status: OverrideStatus, look: Look, now
     pushToPickedUpMs: now.getTime() - pushed,
   };
   return { kind: "done", code: "PICKED_UP", detail };
+}
+
+/** Stores the record of the first look, where the Module says anything at all. Nothing of it may hold up that the pick-up is told. */
+async function startWatch(request: RenewRequest, status: OverrideStatus, look: Look, context: ConfirmContext): Promise<void> {
+  if ((await context.overrides.state(request.module).catch(() => null)) === null) return;
+  const step = Math.min(WATCH_STEP, context.tuning.looksMs.length - 1);
+  const next: Look = { ...look, step, digest: status.imageDigest, pickedUpAt: context.now().toISOString() };
+  const record: RenewRequest = { ...request, attempt: 0, notBefore: null, refusedSince: null, look: next };
+  await context.send([{ body: encode(record), delaySeconds: Math.min(900, (context.tuning.looksMs[step] ?? 0) / 1000) }]);
 }
 
 async function renudge(request: RenewRequest, status: OverrideStatus, context: ConfirmContext): Promise<Outcome> {

@@ -11,6 +11,7 @@ import type { Observer } from "./observe.ts";
 import { ADVICE, type ErrorCode, type Outcome, toRelayError, TREATMENT } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 import { renew, type RenewContext } from "./renew.ts";
+import { watch } from "./watch.ts";
 import { entryAbout, hopOf, type Settlement, settlementOf } from "./settle.ts";
 
 export interface ConsumeContext extends RenewContext, Pick<ConfirmContext, "registry"> {
@@ -159,11 +160,16 @@ async function runGroup(
 
 const isShared = (outcome: Outcome) => outcome.kind !== "done" || outcome.code === "NUDGED";
 
+function useCaseOf({ kind, look }: RenewRequest) {
+  if (kind === "renew") return renew;
+  return look?.pickedUpAt === undefined ? confirm : watch;
+}
+
 async function attempt(request: RenewRequest, context: ConsumeContext): Promise<Outcome> {
   const { circuit } = context;
   if (circuit.error !== null) return { kind: "failed", error: circuit.error };
   try {
-    const outcome = await (request.kind === "renew" ? renew(request, context) : confirm(request, context));
+    const outcome = await useCaseOf(request)(request, context);
     circuit.succeeded();
     return outcome;
   } catch (thrown) {

@@ -10,6 +10,7 @@ import { createPace } from "./pace.ts";
 import type { Queue } from "./queue/queue.ts";
 import { createRegistry } from "./registries.ts";
 import { createSecretReader } from "./secrets.ts";
+import { noteOnOverrides } from "./told.ts";
 
 /**
  * The cluster's overrides by the configured way in; throws where there is none. Nothing is opened yet: see {@link openLate}.
@@ -46,17 +47,22 @@ export interface Consumer {
 }
 
 export function consumeContext(config: RelayConfig, { cluster, queue, overrides, observer, note }: Consumer): ConsumeContext {
+  const { patchesPerSecond } = config.tuning;
+  const tell = config.clusters[cluster]?.events ? noteOnOverrides(overrides, observer, createPace(patchesPerSecond)) : null;
   return {
     cluster,
     queue,
     overrides,
     observer,
-    ...(note && { note }),
+    async note(entries) {
+      await note?.(entries);
+      await tell?.(entries);
+    },
     ...(config.sources.some(({ registry }) => registry !== null) && { registry: createRegistry(config.sources, createSecretReader()) }),
     send: (records) => queue.send(records),
     now: () => new Date(),
     tuning: config.tuning,
-    pace: createPace(config.tuning.patchesPerSecond),
+    pace: createPace(patchesPerSecond),
     circuit: createCircuit(
       cluster,
       () => overrides.probe(),
@@ -102,6 +108,8 @@ function openLate(cluster: string, open: () => Promise<Overrides>, verified: (ov
       if (known) await verified(opened);
     },
     uid: async () => (await overrides()).uid(),
+    tell: async (module, event) => (await overrides()).tell(module, event),
+    state: async (module) => (await overrides()).state(module),
     close: () => void opening?.then((opened) => opened.close()),
   };
 }

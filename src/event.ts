@@ -45,6 +45,8 @@ const look = z.object({
   message: z.string().nullable(),
   updatedAt: z.string().nullable(),
   patchedAt: instant,
+  /** Deckhouse runs `digest` since then: what is looked for is whether the module came up. */
+  pickedUpAt: instant.optional(),
 });
 export type Look = z.infer<typeof look>;
 

@@ -29,6 +29,9 @@ export type DoneCode =
   | "REPEATED" // patched before by this very push; its confirm record is stored again
   | "JOINED" // another nudge covers this push
   | "PICKED_UP" // Deckhouse runs the pushed digest
+  | "RUNNING" // the Module says that it is ready, after PICKED_UP
+  | "MODULE_ERROR" // the Module says that it is not, after PICKED_UP
+  | "UNWATCHED" // after PICKED_UP nothing more is known: another push followed, or the Module does not say
   | "REFUSED" // Deckhouse will not take it: disabled, embedded, validation …
   | "SUPERSEDED" // a newer push or another tag took over
   | "UNVERIFIED" // no digest was known to compare with; nothing speaks against it

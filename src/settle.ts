@@ -57,7 +57,7 @@ export function entryAbout(request: RenewRequest, outcome: Outcome, settlement: 
   const at = now.toISOString();
   const entry = (stage: NewEntry["stage"], detail: Detail) =>
     entryOf(request, stage, at, { nudge: request.nudge, ...outcome.detail, ...detail });
-  if (outcome.kind === "done") return entry(outcome.code, {});
+  if (outcome.kind === "done") return outcome.code === "UNWATCHED" ? null : entry(outcome.code, {});
   if (outcome.kind === "skipped") return entry(outcome.reason, {});
   if (outcome.kind === "failed") return entry(outcome.error.code, { why: outcome.error.message, buried: settlement.kind === "bury" });
   return request.kind === "confirm" ? null : entry("DEFERRED", { why: outcome.why });

@@ -81,8 +81,8 @@ function clusterStory(entries: readonly Entry[]): ClusterStory {
   };
 }
 
-const DONE = new Set(["PICKED_UP", "SUPERSEDED", "UNVERIFIED", "JOINED", "NOT_OVERRIDDEN", "TAG_DIFFERS", "OTHER_SOURCE"]);
-const FAILED = new Set(["REFUSED", "PURGED"]);
+const DONE = new Set(["PICKED_UP", "RUNNING", "SUPERSEDED", "UNVERIFIED", "JOINED", "NOT_OVERRIDDEN", "TAG_DIFFERS", "OTHER_SOURCE"]);
+const FAILED = new Set(["REFUSED", "MODULE_ERROR", "PURGED"]);
 
 /** `buried` says that the record became a dead letter. A stage that a newer relay wrote counts as one on the way. */
 export function stateOf({ stage, detail }: Pick<Entry, "stage" | "detail">): State {
@@ -90,7 +90,7 @@ export function stateOf({ stage, detail }: Pick<Entry, "stage" | "detail">): Sta
   return DONE.has(stage) ? "done" : "waiting";
 }
 
-const FINE = new Set(["PICKED_UP", "UNVERIFIED", "NOT_OVERRIDDEN", "TAG_DIFFERS", "OTHER_SOURCE"]);
+const FINE = new Set(["PICKED_UP", "RUNNING", "UNVERIFIED", "NOT_OVERRIDDEN", "TAG_DIFFERS", "OTHER_SOURCE"]);
 
 /**
  * True: the cluster runs it, as far as anybody can tell, or has no override that wants it. null: not known yet.

@@ -757,7 +757,7 @@ async function withRelay(use: (port: number) => Promise<void>): Promise<void> {
   const queue = { kind: "embedded", folder } as const;
   const config = configOf({
     webhooks: { open: { ...webhook, secret: null, insecure: true } },
-    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: null, uid: null } },
+    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false } },
     unparsed: queue,
   });
   const relay = await startRelay({ config, observer: fakeObserver().observer, roles: ["edge"] });

@@ -137,7 +137,14 @@ clusters:
         },
       ],
       clusters: {
-        dev: { queue: { kind: "embedded", folder: join(folder, "data") }, deadLetters: null, kubernetes: null, hub: null, uid: null },
+        dev: {
+          queue: { kind: "embedded", folder: join(folder, "data") },
+          deadLetters: null,
+          kubernetes: null,
+          hub: null,
+          uid: null,
+          events: true,
+        },
       },
       hub: null,
       unparsed: { kind: "embedded", folder: join(folder, "data") },
@@ -158,7 +165,7 @@ sources:
 clusters:
   dev: { queue: "https://sqs.eu-central-1.amazonaws.com/1/dev", deadLetters: "env:DEAD", region: eu-central-1, endpoint: "http://localhost:9324", kubernetes: { inCluster: true } }
   stage: { queue: "embedded:../q", hubToken: env:STAGE, previousHubToken: env:STAGE_OLD, previousHubTokenUntil: 2026-12-31, kubernetes: { context: stage } }
-  prod: { queue: "hub:https://hub.example.com/", hubToken: file:token, hubCa: env:HUB_CA, uid: 6F1C1B52-0F6A-4C2E-9B1D-1C2D3E4F5A6B, kubernetes: { server: "https://10.0.0.1:6443", ca: file:ca.crt, token: env:TOKEN } }
+  prod: { queue: "hub:https://hub.example.com/", hubToken: file:token, hubCa: env:HUB_CA, events: false, uid: 6F1C1B52-0F6A-4C2E-9B1D-1C2D3E4F5A6B, kubernetes: { server: "https://10.0.0.1:6443", ca: file:ca.crt, token: env:TOKEN } }
 unparsed: env:UNPARSED
 listen: 127.0.0.1:9000
 hub: { listen: 8444, certificate: file:hub.crt, key: file:hub.key }
@@ -185,6 +192,7 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
         kubernetes: { kind: "inCluster" },
         hub: null,
         uid: null,
+        events: true,
       },
       stage: {
         queue: { kind: "embedded", folder: join(folder, "../q") },
@@ -197,6 +205,7 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
           ca: null,
         },
         uid: null,
+        events: true,
       },
       prod: {
         queue: { kind: "hub", url: "https://hub.example.com" },
@@ -213,6 +222,7 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
           previousTokenUntil: null,
           ca: { kind: "env", name: "HUB_CA" },
         },
+        events: false,
         uid: "6f1c1b52-0f6a-4c2e-9b1d-1c2d3e4f5a6b",
       },
     });

@@ -3,6 +3,7 @@ import { confirm } from "../src/confirm.ts";
 import { decode, type RenewRequest } from "../src/event.ts";
 import { RelayError } from "../src/outcome.ts";
 import { renew } from "../src/renew.ts";
+import { watch } from "../src/watch.ts";
 import { at, digestOf, fakeContext, requestOf } from "./support/relay.ts";
 
 const LAST = 5;
@@ -250,5 +251,65 @@ describe("confirm: the registry is asked what the tag names", () => {
     world.cluster.set({ status: ready("x") });
     expect(await confirm(world.record, context)).toMatchObject({ code: "PICKED_UP" });
     expect(await confirm(world.record, { ...world.context, registry: naming(null) })).toMatchObject({ code: "PICKED_UP" });
+  });
+});
+
+describe("confirm: whether the module comes up", () => {
+  const broken = { isReady: false, isBroken: true, message: "hook failed" };
+  const pending = { isReady: false, isBroken: false, message: "Reconciling" };
+  const fine = { isReady: true, isBroken: false, message: "" };
+
+  /** Picked up, with the record that looks at the Module. */
+  async function pickedUp() {
+    const world = await nudged();
+    world.cluster.setState(pending);
+    world.cluster.set({ status: ready("a") });
+    world.wait(10);
+    world.take();
+    expect(await confirm(world.record, world.context)).toMatchObject({ code: "PICKED_UP" });
+    const stored = world.take();
+    const read = decode(stored[0]?.body ?? "");
+    if (read.kind !== "request" || stored.length !== 1 || !read.request.look) return expect.fail("no record that watches");
+    expect(stored[0]?.delaySeconds).toBe(90);
+    const { request } = read;
+    const { look } = read.request;
+    const atStep = (step: number) => ({ ...request, look: { ...look, step } });
+    return { ...world, atStep };
+  }
+
+  it("is said by the Module, after Deckhouse has restarted", async () => {
+    const world = await pickedUp();
+    expect(await watch(world.atStep(2), world.context)).toMatchObject({ kind: "deferred", seconds: 210, next: { look: { step: 3 } } });
+    world.cluster.setState(fine);
+    world.wait(300);
+    expect(await watch(world.atStep(3), world.context)).toMatchObject({ code: "RUNNING", detail: { pickUpToRunningMs: 300_000 } });
+  });
+
+  it("an error counts only when it stays", async () => {
+    const world = await pickedUp();
+    world.cluster.setState(broken);
+    expect(await watch(world.atStep(2), world.context)).toMatchObject({ kind: "deferred" });
+    expect(await watch(world.atStep(3), world.context)).toMatchObject({ code: "MODULE_ERROR", detail: { message: "hook failed" } });
+  });
+
+  it("ends without a word where the Module never says, or the next push followed", async () => {
+    const world = await pickedUp();
+    expect(await watch(world.atStep(4), world.context)).toMatchObject({ code: "UNWATCHED" });
+    world.cluster.setState(null);
+    expect(await watch(world.atStep(2), world.context)).toMatchObject({ code: "UNWATCHED" });
+    world.cluster.setState(fine);
+    world.wait(600);
+    await renew(requestOf({ key: "bbbbbbbbbbbb", webhook: "other" }), world.context);
+    expect(await watch(world.atStep(2), world.context)).toMatchObject({ code: "UNWATCHED", detail: { why: "another push followed" } });
+    world.cluster.set(null);
+    expect(await watch(world.atStep(2), world.context)).toMatchObject({ code: "UNWATCHED" });
+  });
+
+  it("is not asked where Modules say nothing, as before v1.66, or may not be seen", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: ready("a") });
+    world.take();
+    expect(await confirm(world.record, world.context)).toMatchObject({ code: "PICKED_UP" });
+    expect(world.take()).toEqual([]);
   });
 });

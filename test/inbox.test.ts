@@ -274,7 +274,14 @@ describe("the loop", () => {
     const { config, observer, codes, alarms } = world({
       webhooks: { ecr: gone },
       clusters: {
-        dev: { queue: { kind: "sqs", url, region: null, endpoint: null }, deadLetters: null, kubernetes: null, hub: null, uid: null },
+        dev: {
+          queue: { kind: "sqs", url, region: null, endpoint: null },
+          deadLetters: null,
+          kubernetes: null,
+          hub: null,
+          uid: null,
+          events: false,
+        },
       },
     });
     const relay = await startRelay({ config, observer, roles: ["edge"] });

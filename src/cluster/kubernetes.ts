@@ -6,8 +6,8 @@ import type * as library from "./client-node.ts";
 import { Connection, CORE } from "./connection.ts";
 import { Credentials, type ReadSecret } from "./credentials.ts";
 import { isMissing, isNotFound, PLURAL, toClusterError } from "./errors.ts";
-import type { Override, Overrides } from "./overrides.ts";
-import { leftover, type Found, readFound, readList } from "./read.ts";
+import type { ModuleState, Override, OverrideEvent, Overrides } from "./overrides.ts";
+import { leftover, type Found, readFound, readList, readState } from "./read.ts";
 
 const GROUP = "deckhouse.io";
 const MANAGER = "mpo-relay";
@@ -15,6 +15,9 @@ const VERSIONS = ["v1alpha2", "v1alpha1"] as const;
 type Version = (typeof VERSIONS)[number];
 // An upgrade adds v1alpha2 while v1alpha1 is still served, which no 404 tells.
 const DISCOVERY_MS = 600_000;
+/** Where Events of objects without a namespace lie: https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/validation/events.go */
+const EVENTS_NAMESPACE = "default";
+const EVENT_LENGTH = 1024;
 
 /**
  * The ModulePullOverrides of the cluster that `kubernetes` names. `timeoutMs` holds for each request.
@@ -37,6 +40,10 @@ class KubernetesOverrides implements Overrides {
   readonly cluster: string;
   readonly #library: typeof library;
   readonly #connection: Connection;
+  /** Of each override that was seen: Events are found by it. */
+  readonly #uids = new Map<string, string>();
+  /** We may not look at Modules; asked again now and then, since rights are given while we run. */
+  #unseenUntil = 0;
   #discovered: { version: Promise<Version>; until: number } | null = null;
 
   constructor(cluster: string, client: typeof library, connection: Connection) {
@@ -50,6 +57,7 @@ class KubernetesOverrides implements Overrides {
     const found = await this.#one(version, module, (api) =>
       api.getClusterCustomObject({ group: GROUP, version, plural: PLURAL, name: module }),
     );
+    if (found !== null) this.#uids.set(module, found.uid);
     // A crash between the two patches of a pulse left our label there; see #pulse.
     return found !== null && leftover(found) ? this.#dropLabel(found.override) : (found?.override ?? null);
   }
@@ -76,6 +84,50 @@ class KubernetesOverrides implements Overrides {
     const read = identified.safeParse(await this.#run((api) => api.getClusterCustomObject(namespace)));
     if (!read.success) throw new RelayError("CLUSTER_ERROR", "the answer is no namespace");
     return read.data.metadata.uid;
+  }
+
+  async tell(module: string, { type, reason, message, id }: OverrideEvent): Promise<void> {
+    const version = await this.#version();
+    const uid = this.#uids.get(module) ?? (await this.get(module)) ?? null;
+    if (uid === null) return;
+    const at = new Date().toISOString();
+    const body = {
+      apiVersion: "v1",
+      kind: "Event",
+      metadata: { name: `${module}.${id}`, namespace: EVENTS_NAMESPACE },
+      involvedObject: { apiVersion: `${GROUP}/${version}`, kind: "ModulePullOverride", name: module, uid: this.#uids.get(module) },
+      type,
+      reason,
+      message: message.slice(0, EVENT_LENGTH),
+      source: { component: MANAGER },
+      firstTimestamp: at,
+      lastTimestamp: at,
+      count: 1,
+    };
+    const place = { group: CORE, version: "v1", plural: "events", namespace: EVENTS_NAMESPACE };
+    try {
+      await this.#connection.call((api) => api.createNamespacedCustomObject({ ...place, body, fieldManager: MANAGER }));
+    } catch (thrown) {
+      const error = toClusterError(thrown);
+      if (error.code !== "CONFLICT") throw error; // told before
+    }
+  }
+
+  async state(module: string): Promise<ModuleState | null> {
+    if (Date.now() < this.#unseenUntil) return null;
+    try {
+      return readState(
+        await this.#connection.call((api) =>
+          api.getClusterCustomObject({ group: GROUP, version: "v1alpha1", plural: "modules", name: module }),
+        ),
+      );
+    } catch (thrown) {
+      const error = toClusterError(thrown);
+      if (isMissing(thrown)) return null;
+      if (error.code !== "FORBIDDEN") throw error;
+      this.#unseenUntil = Date.now() + DISCOVERY_MS;
+      return null;
+    }
   }
 
   close(): void {

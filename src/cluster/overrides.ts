@@ -23,6 +23,22 @@ export interface OverrideStatus {
   readonly updatedAt: string | null;
 }
 
+/** A Kubernetes Event about an override. `id`: letters, digits, `-` and `.`; the same id is told once. */
+export interface OverrideEvent {
+  readonly type: "Normal" | "Warning";
+  /** One word in CamelCase. */
+  readonly reason: string;
+  readonly message: string;
+  readonly id: string;
+}
+
+/** What a Module says of itself (Deckhouse v1.66 on). `message` is empty where all is well. */
+export interface ModuleState {
+  readonly isReady: boolean;
+  readonly isBroken: boolean;
+  readonly message: string;
+}
+
 export interface Overrides {
   /** For people: the cluster's name. */
   readonly cluster: string;
@@ -34,6 +50,10 @@ export interface Overrides {
    * Resolves with the override as patched; null where it is gone meanwhile.
    */
   annotate(override: Override, annotations: Readonly<Record<string, string | null>>): Promise<Override | null>;
+  /** Writes an Event about the override, by its UID, in the namespace default. Needs the verb `create` on events there. An override that is gone is no error. */
+  tell(module: string, event: OverrideEvent): Promise<void>;
+  /** The Module of this name; null where there is none, where it says nothing, and where we may not look. Needs the verb `get` on modules. */
+  state(module: string): Promise<ModuleState | null>;
   /** All overrides; only for commands that list. Needs the verb `list`. */
   list(): Promise<Override[]>;
   /** One cheap request that shows whether the API server answers us at all. Used while the circuit is open. */

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { problems } from "../event.ts";
 import { RelayError } from "../outcome.ts";
-import type { Override } from "./overrides.ts";
+import type { ModuleState, Override } from "./overrides.ts";
 
 const texts = z
   .record(z.string(), z.string())
@@ -19,7 +19,13 @@ const message = text.transform((value) => value?.slice(0, MESSAGE_LENGTH) ?? nul
 
 const object = z.looseObject({
   kind: z.literal("ModulePullOverride"),
-  metadata: z.looseObject({ name: z.string().min(1), resourceVersion: z.string().min(1), annotations: texts, labels: texts }),
+  metadata: z.looseObject({
+    name: z.string().min(1),
+    uid: z.string().default(""),
+    resourceVersion: z.string().min(1),
+    annotations: texts,
+    labels: texts,
+  }),
   spec: z.looseObject({ imageTag: z.string(), source: text, scanInterval: text }),
   status: z.looseObject({ message, imageDigest: text, updatedAt: text }).nullish(),
 });
@@ -27,6 +33,7 @@ const list = z.looseObject({ items: z.array(z.unknown()) });
 
 export interface Found {
   readonly override: Override;
+  readonly uid: string;
   /** The value of the label `renew`; null: it has none. */
   readonly label: string | null;
 }
@@ -46,11 +53,29 @@ export function readFound(answer: unknown, apiVersion: Override["apiVersion"]): 
     annotations,
     status: { message: status?.message ?? "", imageDigest: status?.imageDigest ?? null, updatedAt: status?.updatedAt ?? null },
   };
-  return { override, label: labels["renew"] ?? null };
+  return { override, uid: metadata.uid, label: labels["renew"] ?? null };
 }
 
 export function readList(answer: unknown, apiVersion: Override["apiVersion"]): Override[] {
   return check(list, answer).items.map((item) => readFound(item, apiVersion).override);
+}
+
+// https://github.com/deckhouse/deckhouse/blob/main/deckhouse-controller/crds/module.yaml
+const state = z.looseObject({
+  status: z.looseObject({
+    phase: z.string(),
+    conditions: z.array(z.looseObject({ type: z.string(), status: z.string(), message: text })).default([]),
+  }),
+});
+
+/** null: a Module that says nothing, as before v1.66. */
+export function readState(answer: unknown): ModuleState | null {
+  const read = state.safeParse(answer);
+  if (!read.success) return null;
+  const { phase, conditions } = read.data.status;
+  const ready = conditions.find(({ type }) => type === "IsReady");
+  const isReady = ready?.status === "True" && phase === "Ready";
+  return { isReady, isBroken: phase === "Error", message: isReady ? "" : (ready?.message ?? phase) };
 }
 
 /** Our own label, left there by a crash in the middle of a pulse: the annotation of the same patch has its value. Others' labels stay. */

@@ -42,6 +42,7 @@ export function relaySchema(folder: string) {
     region: optional(text),
     endpoint: optional(written(forms.readUrl)),
     kubernetes: optional(kubernetes(folder)),
+    events: z.boolean().default(true),
     hubToken: optional(secretRef),
     previousHubToken: optional(secretRef),
     previousHubTokenUntil: optional(written(forms.readUntil)),

@@ -64,7 +64,15 @@ export class Consumer {
     });
     const port = mistake.queue?.(queue.portFor(process)) ?? queue.portFor(process);
     const seen = mistake.cluster?.(cluster.portFor(process)) ?? cluster.portFor(process);
-    const overrides = { ...seen, cluster: CLUSTER, list: async () => cluster.list(), uid: async () => CLUSTER, close: () => undefined };
+    const overrides = {
+      ...seen,
+      cluster: CLUSTER,
+      list: async () => cluster.list(),
+      uid: async () => CLUSTER,
+      tell: async () => undefined,
+      state: async () => null,
+      close: () => undefined,
+    };
     const context = {
       cluster: CLUSTER,
       overrides,

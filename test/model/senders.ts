@@ -48,7 +48,16 @@ function configOf(): RelayConfig {
   return {
     webhooks,
     sources: [{ repo: REPO, name: "test", noise: "drop", aliases: [], modules: ["*"], clusters: [CLUSTER], registry: null }],
-    clusters: { [CLUSTER]: { queue: { kind: "embedded", folder: "/nowhere" }, deadLetters: null, kubernetes: null, hub: null, uid: null } },
+    clusters: {
+      [CLUSTER]: {
+        queue: { kind: "embedded", folder: "/nowhere" },
+        deadLetters: null,
+        kubernetes: null,
+        hub: null,
+        uid: null,
+        events: false,
+      },
+    },
     hub: null,
     journal: null,
     unparsed: null,

@@ -16,9 +16,9 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["ports", /^src\/(?:queue\/queue|cluster\/overrides|journal\/journal|registry\/registry)\.ts$/],
   [
     "rules",
-    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|copies|limiter|match|nudge|observe|oidc|pace|reasons|secrets|settle|sign|status|story|unparsed)\.ts$|(?:config|providers)\/)/,
+    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|copies|limiter|match|nudge|observe|oidc|pace|reasons|secrets|settle|sign|status|story|told|unparsed)\.ts$|(?:config|providers)\/)/,
   ],
-  ["use cases", /^src\/(?:receive|redrive|renew|confirm|pushes)\.ts$/],
+  ["use cases", /^src\/(?:receive|redrive|renew|confirm|pushes|watch)\.ts$/],
   ["drivers", /^src\/(?:app|consume|expiry|inbox|take|worker)\.ts$/],
   ["adapters", /^src\/(?:queue|cluster|journal|registry)\//],
   ["wiring", /^src\/(?:consumer|journals|lambda|lend|listen|process|queues|registries|relay)\.ts$/],

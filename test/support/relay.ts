@@ -1,6 +1,6 @@
 /** What the tests of the use cases share: a configuration, requests, and fakes of the ports that keep to the ports' words. */
 import type { RelayConfig, SourceConfig, WebhookConfig } from "../../src/config.ts";
-import type { Override, Overrides } from "../../src/cluster/overrides.ts";
+import type { ModuleState, Override, OverrideEvent, Overrides } from "../../src/cluster/overrides.ts";
 import type { RenewRequest } from "../../src/event.ts";
 import type { AlarmLine, Observer, OutcomeLine } from "../../src/observe.ts";
 import { RelayError } from "../../src/outcome.ts";
@@ -36,7 +36,9 @@ export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {
   return {
     webhooks: { registry: webhook },
     sources: [source],
-    clusters: { dev: { queue: { kind: "embedded", folder: "/nowhere" }, deadLetters: null, kubernetes: null, hub: null, uid: null } },
+    clusters: {
+      dev: { queue: { kind: "embedded", folder: "/nowhere" }, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false },
+    },
     unparsed: null,
     journal: null,
     listen: { host: "127.0.0.1", port: 0 },
@@ -95,6 +97,9 @@ export function fakeCluster(initial: Override | null = overrideOf()) {
   let held = initial;
   const failures: RelayError[] = [];
   const patches: Record<string, string | null>[] = [];
+  const told: (OverrideEvent & { module: string })[] = [];
+  let isTellingFailing = false;
+  let state: ModuleState | null = null;
   const stumble = () => {
     const failure = failures.shift();
     if (failure) throw failure;
@@ -125,11 +130,19 @@ export function fakeCluster(initial: Override | null = overrideOf()) {
       stumble();
     },
     uid: async () => "00000000-0000-4000-8000-000000000000",
+    async tell(module, event) {
+      if (isTellingFailing) throw new RelayError("FORBIDDEN", "no right to create events");
+      told.push({ module, ...event });
+    },
+    state: async () => state,
     close() {},
   };
   return {
     overrides,
     patches,
+    told,
+    failTelling: (isFailing: boolean) => void (isTellingFailing = isFailing),
+    setState: (next: ModuleState | null) => void (state = next),
     fail: (...errors: RelayError[]) => failures.push(...errors),
     get: () => held,
     set(part: Partial<Override> | null) {

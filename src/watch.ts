@@ -1,0 +1,41 @@
+/** After a new image was picked up: does its module come up? Best effort, by the Module of Deckhouse v1.66 on. */
+import type { RenewRequest } from "./event.ts";
+import { nudgeOf } from "./nudge.ts";
+import { type Outcome, RelayError } from "./outcome.ts";
+import type { RenewContext } from "./renew.ts";
+
+type WatchContext = Pick<RenewContext, "overrides" | "now" | "tuning">;
+
+/** Of the configured looks, from the pick-up on. */
+const LAST_STEP = 4;
+/** A module that fails at first may come up yet. */
+const BELIEVED_STEP = 3;
+
+/** Throws RelayError for what the cluster cannot do now. */
+export async function watch(record: RenewRequest, context: WatchContext): Promise<Outcome> {
+  const { look } = record;
+  if (!look?.pickedUpAt) throw new RelayError("MALFORMED", "a record that watches without what was picked up");
+  const override = await context.overrides.get(record.module);
+  const isOurs = override?.imageTag === record.tag && nudgeOf(override)?.key === record.key && override.status.imageDigest === look.digest;
+  const state = isOurs ? await context.overrides.state(record.module) : null;
+  if (!state) return { kind: "done", code: "UNWATCHED", detail: { why: isOurs ? "the Module does not say" : "another push followed" } };
+  const detail = {
+    digest: look.digest,
+    message: state.message.slice(0, 500),
+    pickUpToRunningMs: context.now().getTime() - Date.parse(look.pickedUpAt),
+  };
+  if (state.isReady) return { kind: "done", code: "RUNNING", detail };
+  const isLast = look.step >= lastStep(context);
+  if (state.isBroken && (isLast || look.step >= BELIEVED_STEP)) return { kind: "done", code: "MODULE_ERROR", detail };
+  if (isLast) return { kind: "done", code: "UNWATCHED", detail: { why: "the Module is not ready yet" } };
+  const { looksMs } = context.tuning;
+  const seconds = ((looksMs[look.step + 1] ?? 0) - (looksMs[look.step] ?? 0)) / 1000;
+  return {
+    kind: "deferred",
+    seconds,
+    why: "does the module come up?",
+    next: { ...record, attempt: 0, look: { ...look, step: look.step + 1 } },
+  };
+}
+
+const lastStep = ({ tuning }: WatchContext) => Math.min(LAST_STEP, tuning.looksMs.length - 1);
