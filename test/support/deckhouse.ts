@@ -29,6 +29,8 @@ export interface World {
   createOverride(name: string, imageTag: string, interval?: string): void;
   restarts(): number;
   deploys(): number;
+  /** Whether it has looked at an override since its last restart, where it restarted. */
+  isBack(): boolean;
   /** Runs once, in the middle of the next deploy. */
   inNextDeploy(action: () => void): void;
   stop(): Promise<void>;
@@ -48,8 +50,8 @@ export interface Setup {
   /** echo's image is there, deployed, and looked at again after the restart for it. */
   first?: boolean;
   fault?: DeckhouseOptions["fault"];
-  /** What stands between Deckhouse and the registry. */
-  mirror?: (ask: () => Promise<string>) => Promise<string>;
+  /** What stands between Deckhouse and the registry; `image` is `module:tag`. */
+  mirror?: (ask: () => Promise<string>, image: string) => Promise<string>;
 }
 
 export async function startWorld(setup: Setup = {}): Promise<World> {
@@ -71,6 +73,7 @@ export async function startWorld(setup: Setup = {}): Promise<World> {
   const checks: string[] = [];
   const log: string[] = [];
   let nextDeploy: () => void = () => undefined;
+  let checksBefore = -1;
   const kube = kubernetesPort({ server: api.url, ca: api.ca, token: api.systemToken });
   const push: World["push"] = (name, tag, options) => pushImage(registry.url, `deckhouse/modules/${name}`, tag, options);
   const createOverride: World["createOverride"] = (name, imageTag, scanInterval = interval) =>
@@ -81,9 +84,10 @@ export async function startWorld(setup: Setup = {}): Promise<World> {
     era,
     kube,
     resolveDigest: (image, tag, scheme) => {
-      checks.push(`${image.slice(image.lastIndexOf("/") + 1)}:${tag}`);
+      const asked = `${image.slice(image.lastIndexOf("/") + 1)}:${tag}`;
+      checks.push(asked);
       const ask = () => resolveDigest(image, tag, scheme);
-      return setup.mirror?.(ask) ?? ask();
+      return setup.mirror?.(ask, asked) ?? ask();
     },
     ...(setup.fault && { fault: setup.fault }),
     ...(setup.clock && { clock: setup.clock }),
@@ -91,6 +95,7 @@ export async function startWorld(setup: Setup = {}): Promise<World> {
     restartMs: setup.restartMs ?? 1,
     log(line) {
       log.push(line);
+      if (line.includes("restarts after")) checksBefore = checks.length;
       if (!line.includes("deploys")) return;
       const action = nextDeploy;
       nextDeploy = () => undefined;
@@ -112,6 +117,7 @@ export async function startWorld(setup: Setup = {}): Promise<World> {
     label: (labels) => void store.patch(MPO, "echo", { metadata: { labels } }),
     restarts: () => log.filter((line) => line.includes("restarts after")).length,
     deploys: () => log.filter((line) => line.includes("deploys")).length,
+    isBack: () => checks.length > checksBefore,
     inNextDeploy: (action) => void (nextDeploy = action),
     async stop() {
       await deckhouse.stop();
