@@ -256,6 +256,58 @@ describe("kubernetes API stand-in: refusals", () => {
     expect((await send("GET", `${MPO}/echo`, undefined, { token })).status).toBe(403);
   });
 
+  it.each<[string, string, RegExp]>([
+    [
+      "what is labelled heritage",
+      "guarded",
+      /'label-objects\.deckhouse\.io' with binding 'heritage-label-objects\.deckhouse\.io' denied request/,
+    ],
+    ["what is named d8ms-…", "d8ms-echo", /'d8ms-prefix\.deckhouse\.io' .* denied request/],
+    ["what is named d8a-…", "d8a-echo", /'d8a-prefix\.deckhouse\.io' .* denied request/],
+  ])(
+    "keeps everybody but the system from %s, but for its status (modules/002-deckhouse/templates/validation.yaml)",
+    async (_, name, words) => {
+      const isLabelled = name === "guarded";
+      api.store.create("modulepulloverrides", {
+        metadata: { name, ...(isLabelled && { labels: { heritage: "deckhouse" } }) },
+        spec: { imageTag: "main" },
+      });
+      const change = { metadata: { annotations: { a: "1" } } };
+      expect((await patch(name, change)).json).toMatchObject({ code: 403, message: expect.stringMatching(words) });
+      expect((await send("DELETE", `${MPO}/${name}`)).json).toMatchObject({ code: 403, message: expect.stringMatching(words) });
+      expect((await send("PATCH", `${MPO}/${name}/status`, { status: { message: "x" } }, { type: MERGE })).status).toBe(200);
+      expect((await send("PATCH", `${MPO}/${name}`, change, { type: MERGE, token: api.systemToken })).status).toBe(200);
+      const free = { metadata: { labels: { "maintenance.deckhouse.io/no-resource-reconciliation": "" } } };
+      api.store.patch("modulepulloverrides", name, free);
+      expect((await patch(name, { metadata: { annotations: { a: "2" } } })).status).toBe(isLabelled ? 200 : 403);
+    },
+  );
+
+  it("lets a built-in ModuleSource's scanInterval be changed, by its text, and nothing else (#19277)", async () => {
+    const source = "/apis/deckhouse.io/v1alpha1/modulesources/deckhouse";
+    const registry = { repo: "registry.example.com/modules", scheme: "HTTPS" };
+    api.store.create("modulesources", {
+      metadata: { name: "deckhouse", labels: { heritage: "deckhouse" } },
+      spec: { registry, scanInterval: "3m" },
+    });
+    const change = async (body: unknown) => (await send("PATCH", source, body, { type: MERGE })).status;
+    expect(await change({ metadata: { annotations: { a: "1" } } })).toBe(403);
+    expect(await change({ spec: { scanInterval: "3m0s", registry: { repo: "elsewhere.example.com" } } })).toBe(403);
+    expect(await change({ spec: { scanInterval: "3m0s" } })).toBe(200);
+  });
+
+  it("keeps what has finalizers until they are gone: https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/", async () => {
+    await patch("echo", { metadata: { finalizers: ["example.com/mine"] } });
+    const { generation } = (await send("GET", `${MPO}/echo`)).json["metadata"];
+    const deleted = await send("DELETE", `${MPO}/echo`);
+    expect(deleted.json).toMatchObject({ kind: "ModulePullOverride", metadata: { generation: generation + 1 } });
+    expect((await send("DELETE", `${MPO}/echo`)).json).toEqual(deleted.json);
+    expect((await patch("echo", { metadata: { annotations: { a: "1" } } })).json["metadata"].deletionTimestamp).toMatch(/Z$/);
+    const gone = await patch("echo", { metadata: { finalizers: null } });
+    expect(gone.status).toBe(200);
+    expect((await send("GET", `${MPO}/echo`)).status).toBe(404);
+  });
+
   it("throws the same refusals to those inside", () => {
     expect(() => api.store.patch("modulepulloverrides", "none", {})).toThrow(expect.objectContaining({ code: 404, reason: "NotFound" }));
     expect(() => api.store.patchStatus("modulepulloverrides", "echo", {}, { resourceVersion: "1" })).toThrow(

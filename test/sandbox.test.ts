@@ -13,6 +13,7 @@ import { sandboxText } from "../src/cli/sandbox-text.ts";
 import { firstPush, watcher } from "../src/cli/sandbox.ts";
 import { openKubernetes } from "../src/cluster/kubernetes.ts";
 import { createSecretReader } from "../src/secrets.ts";
+import { type EraName, ERAS } from "../src/sandbox/deckhouse-eras.ts";
 import { pushImage } from "../src/sandbox/registry-client.ts";
 import { type News, type Sandbox, startSandbox } from "../src/sandbox/sandbox.ts";
 import { type AlarmNews, type PushNews, timeline } from "../src/sandbox/timeline.ts";
@@ -31,9 +32,9 @@ async function temporary(): Promise<string> {
   return folder;
 }
 
-async function sandbox(folder: string, ports = { registry: 0, relay: 0 }): Promise<{ up: Sandbox; news: News[] }> {
+async function sandbox(folder: string, ports = { registry: 0, relay: 0 }, era: EraName = "e3"): Promise<{ up: Sandbox; news: News[] }> {
   const news: News[] = [];
-  const up = await startSandbox({ folder, ports, tell: (each) => news.push(each) });
+  const up = await startSandbox({ folder, ports, era, tell: (each) => news.push(each) });
   cleanups.push(() => up.stop());
   return { up, news };
 }
@@ -70,6 +71,13 @@ describe("the sandbox in this process", () => {
     } = last?.event === "push" ? last : { polling: undefined };
     expect([receivedMs, queuedMs, nudgedMs, pickedUpMs]).toEqual([receivedMs, queuedMs, nudgedMs, pickedUpMs].toSorted((a, b) => a - b));
     expect(polling).toEqual({ meanMs: 7_500 + pickedUpMs - nudgedMs, maxMs: 15_000 + pickedUpMs - nudgedMs });
+  });
+
+  it.each(ERAS)("works with a Deckhouse of era %s", async (era) => {
+    const { up, news } = await sandbox(await temporary(), undefined, era);
+    const digest = await up.push();
+    await until(() => outcomes(news)).toContain("PICKED_UP");
+    expect(up.status()).toContain(digest);
   });
 
   it("tells of later pushes, also by IPv4 and to what nobody overrides", async () => {
@@ -129,7 +137,7 @@ describe("the sandbox in this process", () => {
     const folder = await temporary();
     const { up } = await sandbox(folder);
     const ports = { registry: 0, relay: 0 };
-    await expect(startSandbox({ folder, ports, tell: () => undefined })).rejects.toThrow(`process ${process.pid}`);
+    await expect(startSandbox({ folder, ports, era: "e3", tell: () => undefined })).rejects.toThrow(`process ${process.pid}`);
     await up.stop();
     await writeFile(join(folder, "sandbox.pid"), JSON.stringify({ pid: process.pid, port: portOf(up.ready.registry) })); // as after SIGKILL
     await writeFile(join(folder, "left-over"), "");

@@ -22,6 +22,20 @@ export function progressOf(before: Override, seen: Override | null, elapsedMs: n
   return hasMoved || elapsedMs >= OLD_MESSAGE_MS ? { kind: "refused", message, advice: adviceOn(message) } : { kind: "waiting" };
 }
 
+/**
+ * The one annotation that forces Deckhouse, where it is exactly `true`; written by `mpo-relay force` and nothing else.
+ * https://github.com/deckhouse/deckhouse/pull/22716
+ */
+export const FORCE = "modules.deckhouse.io/renew";
+
+/** The same for a forced redeploy, after which Deckhouse removes the annotation: only that proves it, since the digest stays as it is. */
+export function forcedOf(before: Override, seen: Override | null, elapsedMs: number): Progress {
+  const progress = progressOf(before, seen, elapsedMs);
+  if (seen === null || progress.kind === "refused" || progress.kind === "moved") return progress;
+  const isDone = !(FORCE in seen.annotations) && verdictOf(seen.status.message) === "ok";
+  return isDone ? { kind: "picked-up", digest: seen.status.imageDigest } : { kind: "waiting" };
+}
+
 const isSame = (a: OverrideStatus, b: OverrideStatus) =>
   a.imageDigest === b.imageDigest && a.message === b.message && a.updatedAt === b.updatedAt;
 

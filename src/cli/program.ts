@@ -5,6 +5,7 @@ import { announceCommand } from "./announce.ts";
 import { checkCommand } from "./check.ts";
 import { dlqCommand } from "./dlq/index.ts";
 import { explainCommand } from "./explain.ts";
+import { forceCommand } from "./force.ts";
 import { historyCommand } from "./history.ts";
 import { renewCommand } from "./renew.ts";
 import { sandboxCommand } from "./sandbox.ts";
@@ -34,6 +35,7 @@ function createProgram(terminal: Terminal): Command {
     historyCommand,
     dlqCommand,
     renewCommand,
+    forceCommand,
   ].map((create) => create(terminal));
   for (const command of [sandboxCommand(), ...commands]) program.addCommand(command);
   for (const command of everyCommand(program)) {

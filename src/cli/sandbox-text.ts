@@ -22,13 +22,14 @@ export function sandboxText({ staysUp }: { staysUp: boolean }): (news: News) => 
   };
 }
 
-function started({ registry, relay, kubernetes, kubeconfig, config }: ReadyNews): string {
+function started({ registry, relay, kubernetes, kubeconfig, config, deckhouse }: ReadyNews): string {
   return `
 mpo-relay sandbox: the relay is the real one; registry, Kubernetes API and Deckhouse are stand-ins
 
   registry        ${registry}
   relay           ${relay}   its configuration: ${config}
   Kubernetes API  ${kubernetes}   its kubeconfig: ${kubeconfig}
+  Deckhouse       as ${deckhouse}
 `;
 }
 

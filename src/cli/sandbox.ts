@@ -1,5 +1,6 @@
 /** `mpo-relay sandbox`, which is `npm start`: the whole path on this machine, with nothing to configure. */
-import { Command } from "commander";
+import { Command, Option } from "commander";
+import { type EraName, ERAS, eraOf } from "../sandbox/deckhouse-eras.ts";
 import type { News, Sandbox } from "../sandbox/sandbox.ts";
 import { Failure, messageOf } from "./terminal.ts";
 import { sandboxText } from "./sandbox-text.ts";
@@ -19,11 +20,19 @@ export function sandboxCommand(): Command {
     )
     .option("--once", "end when the first push is picked up: exit code 0; 1 where that takes more than 30 s")
     .option("--json", "print JSON lines; the last one of a push has the outcome PICKED_UP")
+    .addOption(new Option("--era <era>", "the Deckhouse that the stand-in behaves like").choices(ERAS).default("e3" satisfies EraName))
+    .addHelpText("after", `\nEras:\n${ERAS.map((era) => `  ${era}  Deckhouse ${eraOf(era).releases}`).join("\n")}`)
     .addHelpText("after", "\nPorts 5000 (registry) and 8080 (relay) are replaced by free ones where they are taken.")
-    .action((options: { once?: true; json?: true }) => runSandbox(options));
+    .action((options: Options) => runSandbox(options));
 }
 
-async function runSandbox(options: { once?: true; json?: true }): Promise<void> {
+interface Options {
+  readonly once?: true;
+  readonly json?: true;
+  readonly era: EraName;
+}
+
+async function runSandbox(options: Options): Promise<void> {
   const { startSandbox } = await import("../sandbox/sandbox.ts");
   const text = sandboxText({ staysUp: options.once !== true });
   const write = (line: string) => void process.stdout.write(`${line}\n`);
@@ -33,7 +42,7 @@ async function runSandbox(options: { once?: true; json?: true }): Promise<void> 
   });
   const signal = nextSignal();
   void signal.then(() => setTimeout(() => process.exit(options.once ? 1 : 0), END_MS).unref());
-  const up = await Promise.race([startSandbox({ folder: FOLDER, ports: PORTS, tell: watch.tell }), signal]);
+  const up = await Promise.race([startSandbox({ folder: FOLDER, ports: PORTS, era: options.era, tell: watch.tell }), signal]);
   if (typeof up === "string") process.exit(options.once ? 1 : 0); // half started: there is nothing in hand yet
   const first = firstPush(up, watch).catch((error: unknown) => {
     if (options.json) write(JSON.stringify({ event: "failed", reason: messageOf(error) }));

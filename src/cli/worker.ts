@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import { processLog } from "../observe.ts";
 import { ADVICE, RelayError } from "../outcome.ts";
-import { configOption, configured } from "./configuration.ts";
+import { configOption, configured, kubernetesOf } from "./configuration.ts";
 import { Failure, type Terminal } from "./terminal.ts";
 
 export function workerCommand(terminal: Terminal): Command {
@@ -17,16 +17,7 @@ export function workerCommand(terminal: Terminal): Command {
     .addHelpText("after", "\nExample:\n  mpo-relay worker --config worker.yaml --cluster stage")
     .action(async (options: { config?: string; cluster: string[] }) => {
       const config = await configured(options.config, terminal);
-      for (const name of options.cluster) {
-        const cluster = Object.hasOwn(config.clusters, name) ? config.clusters[name] : undefined;
-        if (!cluster) throw new Failure(2, `no cluster "${name}" in the configuration; known: ${Object.keys(config.clusters).join(", ")}`);
-        if (!cluster.kubernetes)
-          throw new Failure(
-            2,
-            `clusters.${name} has no kubernetes: this worker could not reach it`,
-            "write kubernetes: { inCluster: true }, kubeconfig: PATH, or server, ca and token",
-          );
-      }
+      for (const name of options.cluster) kubernetesOf(config, name);
       const { worker } = await import("../../functions/worker.ts");
       await worker(config, await processLog(), options.cluster).catch(refuse);
     });

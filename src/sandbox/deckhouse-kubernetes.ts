@@ -13,21 +13,39 @@ const RELIST_MS = 200;
 const strings = z.record(z.string(), z.string());
 const pullOverride = z
   .object({
-    metadata: z.object({ name: z.string(), resourceVersion: z.string(), generation: z.number(), annotations: strings.default({}) }),
-    spec: z.object({ imageTag: z.string(), scanInterval: z.string().nullable().default(null) }),
+    metadata: z.object({
+      name: z.string(),
+      resourceVersion: z.string(),
+      generation: z.number(),
+      labels: strings.default({}),
+      annotations: strings.default({}),
+      finalizers: z.array(z.string()).default([]),
+      deletionTimestamp: z.string().optional(),
+    }),
+    spec: z.object({
+      imageTag: z.string(),
+      source: z.string().default(""),
+      scanInterval: z.string().nullable().default(null),
+      rollback: z.boolean().default(false),
+    }),
     status: z
       .object({ message: z.string().default(""), imageDigest: z.string().default(""), updatedAt: z.string().default("") })
       .prefault({}),
   })
-  .transform(({ metadata, spec, status }): PullOverride => ({ ...metadata, ...spec, status }));
+  .transform(({ metadata: { deletionTimestamp, ...metadata }, spec, status }): PullOverride => {
+    return { ...metadata, deleting: deletionTimestamp !== undefined, ...spec, status };
+  });
 const moduleObject = z
   .object({
+    metadata: z.object({ resourceVersion: z.string() }),
     properties: z.object({ source: z.string().default("") }).prefault({}),
-    status: z.object({ conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]) }).prefault({}),
+    spec: z.object({ packageRepositoryName: z.string().default("") }).prefault({}),
+    status: z.object({ conditions: z.array(z.looseObject({ type: z.string(), status: z.string() })).default([]) }).prefault({}),
   })
-  .transform(({ properties, status }): Module => {
-    const enabled = status.conditions.find(({ type }) => type === "EnabledByModuleConfig");
-    return { source: properties.source, disabled: enabled?.status === "False" };
+  .transform(({ metadata: { resourceVersion }, properties: { source }, spec, status: { conditions } }): Module => {
+    const repository = spec.packageRepositoryName;
+    const disabled = conditions.some(({ type, status }) => /^EnabledByModule(?:Config|Manager)$/.test(type) && status === "False");
+    return { resourceVersion, source, repository, embedded: source === "Embedded" || repository === "embedded", disabled, conditions };
   });
 const moduleSource = z
   .object({
@@ -106,6 +124,8 @@ export function kubernetesPort({ server, ca, token }: { server: string; ca: stri
       throw error;
     }
   };
+  const write = (path: string, patch: object) =>
+    overrides(async (plural) => pullOverride.parse(await call("PATCH", `${plural}/${path}`, patch)));
 
   return {
     async follow(on, signal) {
@@ -122,11 +142,10 @@ export function kubernetesPort({ server, ca, token }: { server: string; ca: stri
     override: (name) => overrides((path) => get(`${path}/${name}`, pullOverride)),
     module: (name) => get(`/v1alpha1/modules/${name}`, moduleObject),
     source: (name) => get(`/v1alpha1/modulesources/${name}`, moduleSource),
-    async writeStatus({ name, resourceVersion }, status) {
-      await overrides((path) => call("PATCH", `${path}/${name}/status`, { metadata: { resourceVersion }, status }));
-    },
-    async removeAnnotation(name, key) {
-      await overrides((path) => call("PATCH", `${path}/${name}`, { metadata: { annotations: { [key]: null } } }));
+    writeStatus: ({ name, resourceVersion }, status) => write(`${name}/status`, { metadata: { resourceVersion }, status }),
+    writeMetadata: ({ name, resourceVersion }, metadata) => write(name, { metadata: { resourceVersion, ...metadata } }),
+    async writeConditions(name, { resourceVersion }, conditions) {
+      await call("PATCH", `/v1alpha1/modules/${name}/status`, { metadata: { resourceVersion }, status: { conditions } });
     },
     async writeSourceModules(name, { resourceVersion }, modules) {
       const patch = { metadata: { resourceVersion }, status: { modules } };

@@ -2,6 +2,7 @@
  * A stand-in for a cluster's API server, for `npm start` and tests: TLS with its own CA, bearer tokens, and the
  * deckhouse.io resources with the behaviour that the relay and kubectl rely on. Not a Kubernetes: no pods, no namespaces but the name of kube-system.
  */
+import { randomUUID } from "node:crypto";
 import { makeCertificates } from "./kubernetes/certificates.ts";
 import { ApiServer } from "./kubernetes/server.ts";
 import { ObjectStore } from "./kubernetes/store.ts";
@@ -18,7 +19,8 @@ export async function startKubernetesApi(options: {
 }): Promise<KubernetesApi> {
   const certificates = await makeCertificates();
   const store = new ObjectStore(newestFirst(options.served ?? ["v1alpha1", "v1alpha2"]));
-  const users = new Users(options.token);
+  const systemToken = randomUUID();
+  const users = new Users(options.token, systemToken);
   const server = new ApiServer(store, users, certificates);
   await server.start(options.port ?? 0);
   const { port } = server;
@@ -32,6 +34,7 @@ export async function startKubernetesApi(options: {
     setUid: (uid) => void (server.uid = uid),
     ca: certificates.ca,
     token: options.token,
+    systemToken,
     kubeconfig: (token = options.token) => kubeconfig(url, certificates.ca, token),
     store,
     faults: {

@@ -8,6 +8,7 @@ import { loadConfig } from "../config.ts";
 import { logTo, toAll } from "../observe.ts";
 import { startRelay } from "../relay.ts";
 import { kubernetesPort } from "./deckhouse-kubernetes.ts";
+import { type EraName, eraOf } from "./deckhouse-eras.ts";
 import { startDeckhouse } from "./deckhouse.ts";
 import { createExample, firstLook, MODULE, SOURCE_PATH, TAG } from "./example.ts";
 import { leaveFolder, markFolder, takeFolder, writeKubeconfig, writeRelayConfig, writeSecret } from "./folder.ts";
@@ -33,6 +34,8 @@ export interface ReadyNews {
   readonly kubernetes: string;
   readonly kubeconfig: string;
   readonly config: string;
+  /** The releases of Deckhouse that its stand-in behaves like. */
+  readonly deckhouse: string;
   readonly delivery: string;
   readonly image: string;
 }
@@ -43,6 +46,7 @@ export interface SandboxOptions {
   readonly folder: string;
   /** 0: a free one. */
   readonly ports: { readonly registry: number; readonly relay: number };
+  readonly era: EraName;
   readonly tell: (news: News) => void;
 }
 export interface Sandbox {
@@ -58,14 +62,14 @@ const DEPLOY_MS = 150;
 const RESTART_MS = 150;
 
 /** Throws an Error that says what to do where something cannot start; nothing is left running then. */
-export async function startSandbox({ folder, ports, tell }: SandboxOptions): Promise<Sandbox> {
+export async function startSandbox({ folder, ports, era, tell }: SandboxOptions): Promise<Sandbox> {
   await takeFolder(folder);
   const stops: (() => Promise<void> | void)[] = [];
   const stop = async () => {
     for (const each of stops.splice(0).toReversed()) await each();
   };
   try {
-    return await bringUp({ folder, ports, tell }, stops, stop);
+    return await bringUp({ folder, ports, era, tell }, stops, stop);
   } catch (error) {
     await stop();
     throw error;
@@ -73,7 +77,7 @@ export async function startSandbox({ folder, ports, tell }: SandboxOptions): Pro
 }
 
 async function bringUp(
-  { folder, ports, tell }: SandboxOptions,
+  { folder, ports, era, tell }: SandboxOptions,
   stops: (() => Promise<void> | void)[],
   stop: () => Promise<void>,
 ): Promise<Sandbox> {
@@ -100,14 +104,14 @@ async function bringUp(
   if (edge.moved) tell({ event: "moved", what: "relay", wanted: ports.relay, port: edge.port });
 
   const repo = `localhost:${registry.port}/${SOURCE_PATH}`;
-  const api = await startKubernetesApi({ token: crypto.randomUUID() });
+  const api = await startKubernetesApi({ token: crypto.randomUUID(), served: eraOf(era).served });
   stops.push(() => api.close());
-  createExample(api.store, repo);
+  createExample(api.store, repo, era);
   const kubeconfig = await writeKubeconfig(folder, api.kubeconfig());
 
-  const kube = kubernetesPort({ server: api.url, ca: api.ca, token: api.token });
+  const kube = kubernetesPort({ server: api.url, ca: api.ca, token: api.systemToken });
   stops.push(() => kube.close());
-  const deckhouse = startDeckhouse({ era: "e3", kube, resolveDigest, deployMs: DEPLOY_MS, restartMs: RESTART_MS, log });
+  const deckhouse = startDeckhouse({ era, kube, resolveDigest, deployMs: DEPLOY_MS, restartMs: RESTART_MS, log });
   stops.push(() => deckhouse.stop());
   await firstLook(api.store);
 
@@ -128,6 +132,7 @@ async function bringUp(
     kubernetes: api.url,
     kubeconfig: here(kubeconfig),
     config: here(file),
+    deckhouse: eraOf(era).releases,
     delivery: here(delivery),
     image: `${repo}/${MODULE}:${TAG}`,
   };

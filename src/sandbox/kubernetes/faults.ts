@@ -1,5 +1,6 @@
 /** Faults that tests order: what the next requests are answered with instead of their real answers. */
-import { ApiError, conflict, deniedByPolicy, deniedByWebhook, forbidden, tooManyRequests, unauthorized } from "./status.ts";
+import { deniedByHeritage } from "./policies.ts";
+import { ApiError, conflict, deniedByWebhook, forbidden, tooManyRequests, unauthorized } from "./status.ts";
 import type { Fault, Faults } from "./types.ts";
 
 export interface Ordered {
@@ -37,7 +38,7 @@ export function failureOf(ordered: Ordered, verb: string, name: string): ApiErro
     case "403-rbac":
       return forbidden("system:serviceaccount:mpo-relay:mpo-relay", verb, plural, name);
     case "403-policy":
-      return deniedByPolicy(plural, name);
+      return deniedByHeritage(plural, name);
     case "403-webhook":
       return deniedByWebhook();
     case "409":

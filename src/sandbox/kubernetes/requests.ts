@@ -1,8 +1,9 @@
 /** What a request to deckhouse.io asks for, and the answers to all but watches. Knows the store, not the network. */
 import * as z from "zod";
 import { jsonPatch, mergePatch } from "./patch.ts";
+import { checkPolicies } from "./policies.ts";
 import { apiVersionOf, isFields, type Resource, resourceOf } from "./resources.ts";
-import { badRequest, deniedByPolicy, GROUP, methodNotAllowed, notFound, unsupportedMediaType } from "./status.ts";
+import { badRequest, GROUP, methodNotAllowed, notFound, unsupportedMediaType } from "./status.ts";
 import type { ObjectStore } from "./store.ts";
 import { renderList, renderOne, type Rendering } from "./tables.ts";
 import type { KubeObject } from "./types.ts";
@@ -40,10 +41,11 @@ export function verbOf(method: string, target: Target, watch: boolean): string {
   return { POST: "create", PUT: "update", PATCH: "patch", DELETE: "delete" }[method] ?? method.toLowerCase();
 }
 
-/** Does what was asked. Throws ApiError. */
+/** Does what was asked. Throws ApiError. For the system no admission policy holds. */
 export function answer(
   store: ObjectStore,
   target: Target,
+  isSystem: boolean,
   method: string,
   contentType: string,
   text: string,
@@ -52,21 +54,26 @@ export function answer(
   const { plural } = target.resource;
   const { name } = target;
   const ok = (object: KubeObject, code = 200): Answer => ({ code, body: renderOne(target, object) });
+  const admit: Admit = (before, after) => {
+    if (!isSystem && !target.status) checkPolicies(target.resource, before, after);
+  };
   if (name === null) {
     if (method === "GET") return { code: 200, body: listed(store, target, fieldSelector) };
-    if (method === "POST") return ok(create(store, target, parse(text)), 201);
+    if (method === "POST") return ok(create(store, target, parse(text), admit), 201);
     throw methodNotAllowed();
   }
   switch (method) {
     case "GET":
       return ok(existing(store, target.resource, name));
     case "PUT":
-      return ok(write(store, target, name, () => parse(text)));
+      return ok(write(store, target, name, () => parse(text), admit));
     case "PATCH":
-      return ok(write(store, target, name, patchBy(contentType, text)));
+      return ok(write(store, target, name, patchBy(contentType, text), admit));
     case "DELETE": {
-      guard(target.resource, existing(store, target.resource, name));
-      const { uid } = store.delete(plural, name).metadata;
+      admit(existing(store, target.resource, name), null);
+      const deleted = store.delete(plural, name);
+      const { uid, deletionTimestamp } = deleted.metadata;
+      if (deletionTimestamp !== undefined) return ok(deleted);
       return {
         code: 200,
         body: { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details: { name, group: GROUP, kind: plural, uid } },
@@ -102,6 +109,7 @@ const newObject = z.looseObject({
   kind: z.string(),
   metadata: z.looseObject({
     name: z.string(),
+    finalizers: z.array(z.string()).optional(),
     labels: z.record(z.string(), z.string()).optional(),
     annotations: z.record(z.string(), z.string()).optional(),
   }),
@@ -109,7 +117,9 @@ const newObject = z.looseObject({
   properties: z.record(z.string(), z.unknown()).optional(),
 });
 
-function create(store: ObjectStore, { resource, version }: Target, body: unknown): KubeObject {
+type Admit = (before: KubeObject | null, after: unknown) => void;
+
+function create(store: ObjectStore, { resource, version }: Target, body: unknown, admit: Admit): KubeObject {
   const read = newObject.safeParse(body);
   if (!read.success) throw badRequest("the object provided is unrecognized (must be of type deckhouse.io with metadata.name)");
   const { apiVersion, kind, metadata, spec, properties } = read.data;
@@ -118,10 +128,10 @@ function create(store: ObjectStore, { resource, version }: Target, body: unknown
       `the API version in the data (${apiVersion}, ${kind}) does not match the expected (${apiVersionOf(version)}, ${resource.kind})`,
     );
   }
-  const { name, labels, annotations } = metadata;
-  if (labels?.["heritage"] === "deckhouse") throw deniedByPolicy(resource.plural, name);
+  admit(null, read.data);
+  const { name, labels, annotations, finalizers } = metadata;
   const object = {
-    metadata: { name, ...(labels && { labels }), ...(annotations && { annotations }) },
+    metadata: { name, ...(labels && { labels }), ...(annotations && { annotations }), ...(finalizers && { finalizers }) },
     ...(spec && { spec }),
     ...(properties && { properties }),
   };
@@ -133,25 +143,18 @@ function write(
   { resource, version, status }: Target,
   name: string,
   edit: (current: KubeObject) => unknown,
+  admit: Admit,
 ): KubeObject {
   return store.update(
     resource.plural,
     name,
     (current) => {
       const edited = edit(current);
-      guard(resource, current);
-      guard(resource, edited);
+      admit(current, edited);
       return edited;
     },
     { status, version },
   );
-}
-
-/** Deckhouse's admission policy: nobody but the system touches, or adds, what is labelled `heritage: deckhouse`. */
-function guard(resource: Resource, object: unknown): void {
-  const metadata = isFields(object) && isFields(object["metadata"]) ? object["metadata"] : {};
-  const labels = isFields(metadata["labels"]) ? metadata["labels"] : {};
-  if (labels["heritage"] === "deckhouse") throw deniedByPolicy(resource.plural, String(metadata["name"]));
 }
 
 function patchBy(contentType: string, text: string): (current: KubeObject) => unknown {

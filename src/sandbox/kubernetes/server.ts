@@ -111,7 +111,7 @@ export class ApiServer {
     if (method === "GET" && watch) return this.#watch(target, url.searchParams, response);
 
     const contentType = (request.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
-    const { code, body: reply } = answer(this.#store, target, method, contentType, body, fieldSelector);
+    const { code, body: reply } = answer(this.#store, target, user.isSystem, method, contentType, body, fieldSelector);
     if (target.version !== this.#store.servedOf(target.resource)[0]) {
       response.setHeader("warning", `299 - "deckhouse.io/${target.version} ${target.resource.kind} is deprecated"`);
     }

@@ -82,10 +82,9 @@ export function forbidden(user: string, verb: string, plural: string, name: stri
   });
 }
 
-/** Refused by Deckhouse's guard of its own objects, modules/002-deckhouse/templates/validation.yaml in deckhouse/deckhouse. */
-export function deniedByPolicy(plural: Plural, name: string): ApiError {
-  const message =
-    "ValidatingAdmissionPolicy 'label-objects.deckhouse.io' with binding 'heritage-label-objects.deckhouse.io' denied request: Creating, modifying or deleting objects labelled heritage: deckhouse is forbidden";
+/** Refused by an admission policy, whose own words `why` are. */
+export function deniedByPolicy(plural: Plural, name: string, policy: string, binding: string, why: string): ApiError {
+  const message = `ValidatingAdmissionPolicy '${policy}' with binding '${binding}' denied request: ${why}`;
   return new ApiError(403, "Forbidden", `${plural}.${GROUP} "${name}" is forbidden: ${message}`, {
     ...about(plural, name),
     causes: [{ message }],

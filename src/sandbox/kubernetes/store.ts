@@ -72,7 +72,7 @@ export class ObjectStore implements Store {
         uid: randomUUID(),
         resourceVersion: "",
         generation: 1,
-        creationTimestamp: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
+        creationTimestamp: now(),
       },
       ...(spec && { spec: settle(resource, this.#storedVersion(plural), spec) }),
       ...(properties && { properties }),
@@ -104,14 +104,22 @@ export class ObjectStore implements Store {
     const spec = isFields(edited["spec"]) ? settle(resource, this.#storedVersion(plural), edited["spec"]) : undefined;
     const next = withField(withField(current, "spec", spec), "properties", edited["properties"]);
     const generation = current.metadata.generation + (isDeepStrictEqual(spec, current.spec) ? 0 : 1);
-    const { labels: _labels, annotations: _annotations, ...own } = current.metadata;
-    return this.#store(plural, "MODIFIED", current, { ...next, metadata: { ...own, ...mapsOf(metadata), generation } });
+    const { labels: _labels, annotations: _annotations, finalizers: _finalizers, ...own } = current.metadata;
+    const written = { ...next, metadata: { ...own, ...mapsOf(metadata), generation } };
+    const isGone = own.deletionTimestamp !== undefined && written.metadata.finalizers === undefined;
+    return this.#store(plural, isGone ? "DELETED" : "MODIFIED", current, written);
   }
 
   delete(plural: Plural, name: string): KubeObject {
     const current = this.get(plural, name);
     if (current === null) throw notFound(plural, name);
-    return this.#store(plural, "DELETED", current, current);
+    const { finalizers, deletionTimestamp = now(), generation } = current.metadata;
+    if (finalizers === undefined) return this.#store(plural, "DELETED", current, current);
+    if (current.metadata.deletionTimestamp !== undefined) return current;
+    return this.#store(plural, "MODIFIED", current, {
+      ...current,
+      metadata: { ...current.metadata, deletionTimestamp, generation: generation + 1 },
+    });
   }
 
   watch(plural: Plural, listener: (event: StoreEvent) => void): () => void {
@@ -185,13 +193,20 @@ function withField(object: KubeObject, field: "spec" | "status" | "properties", 
   return isFields(value) ? { ...rest, [field]: value } : rest;
 }
 
-/** Labels and annotations alone: the rest of an object's metadata is the server's. They are valid by now. */
-function mapsOf(metadata: Fields | NewObject["metadata"]): Pick<KubeObject["metadata"], "labels" | "annotations"> {
-  const { labels, annotations } = metadata;
+const now = () => new Date().toISOString().replace(/\.\d+Z$/, "Z");
+
+/** Labels, annotations and finalizers alone: the rest of an object's metadata is the server's. They are valid by now. */
+function mapsOf(metadata: Fields | NewObject["metadata"]): Pick<KubeObject["metadata"], "labels" | "annotations" | "finalizers"> {
+  const { labels, annotations, finalizers } = metadata;
   const strings = (map: unknown): Record<string, string> | null => {
     const entries = isFields(map) ? Object.entries(map).filter((entry): entry is [string, string] => typeof entry[1] === "string") : [];
     return entries.length === 0 ? null : Object.fromEntries(entries);
   };
   const kept = { labels: strings(labels), annotations: strings(annotations) };
-  return { ...(kept.labels && { labels: kept.labels }), ...(kept.annotations && { annotations: kept.annotations }) };
+  const names = Array.isArray(finalizers) ? finalizers.filter((each) => typeof each === "string") : [];
+  return {
+    ...(kept.labels && { labels: kept.labels }),
+    ...(kept.annotations && { annotations: kept.annotations }),
+    ...(names.length > 0 && { finalizers: names }),
+  };
 }

@@ -4,13 +4,19 @@ export type Fields = Readonly<Record<string, unknown>>;
 export type Plural = "modulepulloverrides" | "modulesources" | "modules";
 export type OverrideVersion = "v1alpha1" | "v1alpha2";
 
-/** `generation` moves with spec alone, `resourceVersion` with every change; a write that changes nothing moves neither. */
+/**
+ * `generation` moves with spec, and once with the deletion of what has finalizers; `resourceVersion` with every change.
+ * A write that changes nothing moves neither.
+ */
 export interface ObjectMeta {
   readonly name: string;
   readonly uid: string;
   readonly resourceVersion: string;
   readonly generation: number;
   readonly creationTimestamp: string;
+  /** It is deleted, and goes with the last of its finalizers. */
+  readonly deletionTimestamp?: string;
+  readonly finalizers?: readonly string[];
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
 }
@@ -27,6 +33,7 @@ export interface KubeObject {
 export interface NewObject {
   readonly metadata: {
     readonly name: string;
+    readonly finalizers?: readonly string[];
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
   };
@@ -53,6 +60,7 @@ export interface Store {
   patch(plural: Plural, name: string, patch: Fields): KubeObject;
   /** JSON merge patch of `status` alone: `patchStatus("modulepulloverrides", "echo", { message: "Ready" })`. */
   patchStatus(plural: Plural, name: string, status: Fields, options?: { resourceVersion?: string }): KubeObject;
+  /** What has finalizers stays, marked by `deletionTimestamp`, until they are gone. */
   delete(plural: Plural, name: string): KubeObject;
   /** Like an informer: ADDED for each object there is, then every change, in order, each in a microtask of its own. Gives back `stop`. */
   watch(plural: Plural, listener: (event: StoreEvent) => void): () => void;
@@ -96,6 +104,8 @@ export interface KubernetesApi {
   readonly ca: string;
   /** The administrator's bearer token. */
   readonly token: string;
+  /** The bearer token of Deckhouse's own service account: it may everything, too, and no admission policy holds for it. */
+  readonly systemToken: string;
   /** A kubeconfig as JSON, which is YAML too; the administrator's, or that of the given token. */
   kubeconfig(token?: string): string;
   readonly store: Store;

@@ -4,6 +4,8 @@ import type { Verb } from "./types.ts";
 
 export interface User {
   readonly name: string;
+  /** No admission policy holds for it. */
+  readonly isSystem: boolean;
   may(verb: string, subresource: boolean): boolean;
 }
 
@@ -12,15 +14,18 @@ export class Users {
   readonly #byToken = new Map<string, User>();
   readonly #granted = new Map<string, { token: string; verbs: readonly Verb[] }>();
 
-  constructor(adminToken: string) {
-    this.#byToken.set(hash(adminToken), { name: "admin", may: () => true });
+  constructor(adminToken: string, systemToken: string) {
+    const may = () => true;
+    this.#byToken.set(hash(adminToken), { name: "admin", isSystem: false, may });
+    this.#byToken.set(hash(systemToken), { name: "system:serviceaccount:d8-system:deckhouse", isSystem: true, may });
   }
 
   grant(name: string, verbs: readonly Verb[]): string {
     const known = this.#granted.get(name);
     const token = known?.token ?? randomBytes(24).toString("hex");
     this.#granted.set(name, { token, verbs });
-    this.#byToken.set(hash(token), { name, may: (verb, subresource) => !subresource && verbs.some((one) => one === verb) });
+    const may: User["may"] = (verb, subresource) => !subresource && verbs.some((one) => one === verb);
+    this.#byToken.set(hash(token), { name, isSystem: false, may });
     return token;
   }
 

@@ -1,0 +1,57 @@
+/** Which cluster a command works on: the one of one's own kubeconfig, or one that the relay's configuration names. */
+import { type Command, Option } from "commander";
+import type { Overrides } from "../cluster/overrides.ts";
+import type { KubernetesConfig } from "../config.ts";
+import { createSecretReader } from "../secrets.ts";
+import { configOption, configured, kubernetesOf } from "./configuration.ts";
+import type { Terminal } from "./terminal.ts";
+
+export interface ClusterOptions {
+  readonly context?: string;
+  readonly kubeconfig?: string;
+  readonly cluster?: string;
+  readonly config?: string;
+}
+export type OpenCluster = (options: { cluster: string; kubernetes: KubernetesConfig }) => Promise<Overrides>;
+
+export const openCluster: OpenCluster = async (options) => {
+  const { openKubernetes } = await import("../cluster/kubernetes.ts");
+  return openKubernetes({ ...options, readSecret: createSecretReader() });
+};
+
+export function withClusterOptions(command: Command): Command {
+  const byRelay = new Option("--cluster <name>", "a cluster of the relay's configuration, by the relay's own way in");
+  return command
+    .option("--context <name>", "context of the kubeconfig (default: its current one)")
+    .option("--kubeconfig <file>", "kubeconfig (default: KUBECONFIG, then ~/.kube/config)")
+    .addOption(byRelay.conflicts(["context", "kubeconfig"]))
+    .addOption(configOption());
+}
+
+/** Throws Failure for a cluster that the configuration does not know, or to which it knows no way. `open` is for kubeconfigs. */
+export async function atCluster(
+  options: ClusterOptions,
+  terminal: Terminal,
+  open: OpenCluster,
+  work: (overrides: Overrides) => Promise<void>,
+): Promise<void> {
+  const overrides = await (options.cluster === undefined ? open(ownCluster(options)) : relaysCluster(options, options.cluster, terminal));
+  try {
+    await work(overrides);
+  } finally {
+    overrides.close();
+  }
+}
+
+function ownCluster({ kubeconfig, context }: ClusterOptions): Parameters<OpenCluster>[0] {
+  const file = kubeconfig === undefined ? null : ({ kind: "path", path: kubeconfig } as const);
+  return { cluster: context ?? "the current context", kubernetes: { kind: "kubeconfig", kubeconfig: file, context: context ?? null } };
+}
+
+/** As the relay itself opens it: with `uid` in the configuration, no other cluster is touched. */
+async function relaysCluster({ config: file }: ClusterOptions, name: string, terminal: Terminal): Promise<Overrides> {
+  const config = await configured(file, terminal);
+  kubernetesOf(config, name);
+  const { openCluster: openConfigured } = await import("../consumer.ts");
+  return openConfigured(config, name);
+}

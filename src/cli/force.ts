@@ -1,0 +1,101 @@
+/** `mpo-relay force <module>`: the only way to a forced redeploy. No push and no rule of the relay ever leads to one. */
+import { Command, Option } from "commander";
+import type { Override, Overrides } from "../cluster/overrides.ts";
+import { atCluster, type ClusterOptions, openCluster, type OpenCluster, withClusterOptions } from "./cluster-options.ts";
+import { duration } from "./duration.ts";
+import { FORCE, forcedOf } from "./follow.ts";
+import { failOn, find, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn, unlessChanged } from "./override.ts";
+import { Failure, messageOf, oneLine, type Terminal, untilInterrupted } from "./terminal.ts";
+
+interface Options extends ClusterOptions {
+  yes?: true;
+  timeout: number;
+  json?: true;
+}
+
+const WHO_CAN = "Deckhouse can from autumn 2026 on (deckhouse/deckhouse#22716), and cannot where its package runtime deploys modules";
+const INSTEAD = "instead: push an image with another digest, or let the override follow another tag";
+
+export function forceCommand(terminal: Terminal, open: OpenCluster = openCluster, lookEveryMs = LOOK_EVERY_MS): Command {
+  return withClusterOptions(new Command("force"))
+    .summary("deploy an override's image again though it is the same; restarts Deckhouse")
+    .description(
+      "Makes Deckhouse load and deploy the image of the override's tag again, even one that it runs already, AND RESTART: until it is back,\n" +
+        "it works on nothing else in the cluster. For a new image this is not needed: pushes and `mpo-relay renew` do it.\n" +
+        `${WHO_CAN}.\n` +
+        "Waits for what comes of it. What did not succeed by the end is taken back, so that it restarts nothing later on.",
+    )
+    .argument("<module>", "the module's name, which is the name of its ModulePullOverride")
+    .option("--yes", "do it without asking; where nobody can be asked, nothing is written without it")
+    .addOption(
+      new Option("--timeout <duration>", "how long Deckhouse has for it, for example 30s or 10m")
+        .default(600_000, "10m")
+        .argParser(duration),
+    )
+    .option("--json", "print one JSON object on stdout at the end")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 deployed again; 1 not; 2 wrong call, or --yes is missing.\n\nExample:\n  mpo-relay force echo --yes",
+    )
+    .action((module: string, options: Options) =>
+      untilInterrupted((interrupted) =>
+        atCluster(options, terminal, open, (overrides) => force(module, overrides, options, { ...terminal, lookEveryMs }, interrupted)),
+      ),
+    );
+}
+
+async function force(module: string, overrides: Overrides, options: Options, terminal: Follower, interrupted: AbortSignal): Promise<void> {
+  const startedAt = terminal.now();
+  const seen = await find(module, overrides);
+  if (seen.apiVersion === "v1alpha1")
+    throw new Failure(
+      1,
+      `the Deckhouse of ${overrides.cluster} cannot deploy the same image again: it is older than v1.67`,
+      WHO_CAN,
+      INSTEAD,
+    );
+  const what = oneLine(`${module}:${seen.imageTag} of ${overrides.cluster} would be deployed again, and Deckhouse restarted`);
+  if (!options.yes && (options.json || !(await isConfirmed(what, module, terminal, interrupted))))
+    throw new Failure(2, `nothing was done: ${what}`, "say --yes to do it");
+
+  const nudged = await nudge(module, overrides, terminal, { [FORCE]: "true" });
+  const report = reportOn(nudged, startedAt, options.json === true, terminal);
+  report.tell(`asked Deckhouse to deploy it again, key ${nudged.key}; Ctrl-C takes that back`);
+  const { progress, last } = await followOrTakeBack(nudged.before, overrides, options.timeout, terminal, interrupted);
+  if (progress.kind === "picked-up") {
+    report.tell(`deployed ${progress.digest} again after ${report.seconds()} s; Deckhouse restarts now`);
+    return report.end("FORCED", progress.digest, last.status.message);
+  }
+  failOn(progress, last, report);
+  report.end("NOT_FORCED", last.status.imageDigest, last.status.message);
+  const why = "this Deckhouse cannot, or it is busy, or its deploys fail: see its log";
+  throw new Failure(1, `not deployed again after ${report.seconds()} s, and taken back: ${why}`, WHO_CAN, INSTEAD);
+}
+
+/** A person types the module's name, and so has read what will happen; a script says --yes. */
+async function isConfirmed(what: string, module: string, terminal: Terminal, interrupted: AbortSignal): Promise<boolean> {
+  const answer = await terminal.ask?.(`${what}. Type ${module} to do it: `, interrupted);
+  return answer?.trim() === module;
+}
+
+async function followOrTakeBack(before: Override, overrides: Overrides, timeoutMs: number, terminal: Follower, interrupted: AbortSignal) {
+  try {
+    return await follow(before, overrides, timeoutMs, terminal, forcedOf, interrupted);
+  } finally {
+    await takeBack(before, overrides, terminal);
+  }
+}
+
+/** Deckhouse removes the annotation once it has done it, and until then tries again, also after an update that first makes it able to. */
+async function takeBack({ name }: Override, overrides: Overrides, terminal: Terminal): Promise<void> {
+  try {
+    await unlessChanged(async () => {
+      const seen = await overrides.get(name);
+      if (seen !== null && FORCE in seen.annotations) await overrides.annotate(seen, { [FORCE]: null });
+    });
+  } catch (error) {
+    terminal.err(`it stays asked for until a deploy succeeds: ${messageOf(error)}; take it back: ${takeBackByHand(name)}`);
+  }
+}
+
+const takeBackByHand = (module: string) => `kubectl annotate mpo ${module} ${FORCE}-`;
