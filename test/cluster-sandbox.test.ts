@@ -1,4 +1,9 @@
+import { once } from "node:events";
+import { IncomingMessage } from "node:http";
+import { request } from "node:https";
+import { json } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import * as z from "zod";
 import { openKubernetes } from "../src/cluster/kubernetes.ts";
 import type { Override, Overrides } from "../src/cluster/overrides.ts";
 import type { KubernetesConfig } from "../src/config.ts";
@@ -6,6 +11,7 @@ import type { ErrorCode } from "../src/outcome.ts";
 import { type Fault, type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
 import { type Admin, type ClusterUnderTest, clusterContract, failure, type SeenEvent } from "./contracts/cluster.ts";
 
+const eventList = z.object({ items: z.array(z.object({ type: z.string(), reason: z.string(), message: z.string() })) });
 const ADMIN = "admin-token-that-must-not-show";
 const SERVER: Extract<KubernetesConfig, { kind: "server" }> = {
   kind: "server",
@@ -31,8 +37,14 @@ function adminOf({ store }: KubernetesApi): Admin {
     patch: async (name, patch) => void store.patch(mpo, name, patch),
     patchStatus: async (name, status) => void store.patchStatus(mpo, name, status),
     read: async (name) => {
-      const { resourceVersion, generation, labels = {}, annotations = {} } = (store.get(mpo, name) ?? expect.fail(`no ${name}`)).metadata;
-      return { resourceVersion, generation, labels, annotations };
+      const {
+        uid,
+        resourceVersion,
+        generation,
+        labels = {},
+        annotations = {},
+      } = (store.get(mpo, name) ?? expect.fail(`no ${name}`)).metadata;
+      return { uid, resourceVersion, generation, labels, annotations };
     },
     delete: async (name) => void store.delete(mpo, name),
     watch: async (name) => {
@@ -54,6 +66,15 @@ async function setup(): Promise<ClusterUnderTest> {
     openReader: () => open("reader", "get"),
     openStranger: () => openWith(api, { TOKEN: "unknown" }),
     admin: adminOf(api),
+    async events(name) {
+      const uid = api.store.get("modulepulloverrides", name)?.metadata.uid ?? "none";
+      const selector = `involvedObject.kind=ModulePullOverride,involvedObject.name=${name},involvedObject.uid=${uid}`;
+      const { port, ca } = api;
+      const path = `/api/v1/events?fieldSelector=${encodeURIComponent(selector)}`;
+      const asked = request({ host: "127.0.0.1", port, path, ca, headers: { authorization: `Bearer ${ADMIN}` } }).end();
+      const [answer] = z.tuple([z.instanceof(IncomingMessage)]).parse(await once(asked, "response"));
+      return eventList.parse(await json(answer)).items;
+    },
     uid: async () => api.uid,
     serve: async (versions) => api.setServed(versions),
     close: () => api.close(),

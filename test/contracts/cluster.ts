@@ -12,6 +12,7 @@ export interface SeenEvent {
   readonly labels: Readonly<Record<string, string>>;
 }
 export interface AdminView {
+  readonly uid: string;
   readonly resourceVersion: string;
   readonly generation: number;
   readonly labels: Readonly<Record<string, string>>;
@@ -43,6 +44,8 @@ export interface ClusterUnderTest {
   /** With a bearer token that the server does not know. */
   openStranger(): Promise<Overrides>;
   readonly admin: Admin;
+  /** The Events about an override, as `kubectl describe` finds them: by kind, name and UID. */
+  events(name: string): Promise<readonly { readonly type: string; readonly reason: string; readonly message: string }[]>;
   /** What an administrator sees as the UID of the namespace kube-system. */
   uid(): Promise<string>;
   /** Changes which versions of the kind are served; resolves once the server does so. Starts with v1alpha2 (or both); from v1alpha1 to v1alpha2 the objects stay. */
@@ -161,6 +164,24 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
 
     it("answers a probe", async () => {
       await expect(overrides.probe()).resolves.toBeUndefined();
+    });
+
+    it("tells of an override where kubectl describe looks, and the same thing once", async () => {
+      await cluster.admin.create("told", { imageTag: "main", source: "test" });
+      const event = { type: "Warning", reason: "Refused", message: "Deckhouse says: „no“\u{1f600}" } as const;
+      await overrides.tell("told", { ...event, id: "key1.0.refused" });
+      await overrides.tell("told", { ...event, id: "key1.0.refused" });
+      await overrides.tell("told", { ...event, id: "key1.1.refused", message: "x".repeat(5000) });
+      const told = await cluster.events("told");
+      expect(told.map(({ type, reason }) => `${type} ${reason}`)).toEqual(["Warning Refused", "Warning Refused"]);
+      expect(told.map(({ message }) => message).toSorted()).toEqual([event.message, "x".repeat(1024)].toSorted());
+      await overrides.tell("nobody-there", { ...event, id: "key1.0.refused" });
+      expect(await cluster.events("nobody-there")).toEqual([]);
+      await failure((await cluster.openReader()).tell("told", { ...event, id: "key2.0.refused" }), "FORBIDDEN");
+    });
+
+    it("gives null for the state of a Module that is not there, or may not be seen", async () => {
+      expect(await overrides.state("nothing")).toBeNull();
     });
 
     it("says FORBIDDEN for what RBAC refuses", async () => {

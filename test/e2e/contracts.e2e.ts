@@ -59,6 +59,7 @@ clusterContract("kube-apiserver", async () => {
     openReader: () => openAs("reader"),
     openStranger: () => openWith(kube, "a-token-that-nobody-knows"),
     admin,
+    events: (name) => eventsOf(kube, admin, name),
     uid: () => uidOf(kube),
     serve: serveVersions,
     close: () => kube.stop(),
@@ -81,6 +82,20 @@ test("a cluster that never heard of v1alpha2", async () => {
 async function uidOf(kube: KubeApiserver): Promise<string> {
   const { metadata } = await kube.config(kube.adminToken).makeApiClient(CoreV1Api).readNamespace({ name: "kube-system" });
   return metadata?.uid ?? expect.fail("a namespace without a UID");
+}
+
+/** As `kubectl describe` asks. */
+async function eventsOf(kube: KubeApiserver, admin: Admin, name: string) {
+  const api = kube.config(kube.adminToken).makeApiClient(CoreV1Api);
+  const fieldSelector = `involvedObject.kind=ModulePullOverride,involvedObject.name=${name}`;
+  const { items } = await api.listEventForAllNamespaces({ fieldSelector });
+  const uid = await admin.read(name).then(
+    (seen) => seen.uid,
+    () => null,
+  );
+  return items
+    .filter(({ involvedObject }) => involvedObject.uid === uid)
+    .map(({ type = "", reason = "", message = "" }) => ({ type, reason, message }));
 }
 
 function openWith(kube: KubeApiserver, token: string): Promise<Overrides> {
@@ -125,6 +140,7 @@ async function isServed(api: CustomObjectsApi, version: Version): Promise<boolea
 
 const view = z.object({
   metadata: z.object({
+    uid: z.string(),
     resourceVersion: z.string(),
     generation: z.number(),
     labels: z.record(z.string(), z.string()).default({}),

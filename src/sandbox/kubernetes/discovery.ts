@@ -12,7 +12,7 @@ const NAMESPACES = {
   verbs: ["get"],
   shortNames: ["ns"],
 };
-const EVENTS = { name: "events", singularName: "event", namespaced: true, kind: "Event", verbs: ["list"] };
+const EVENTS = { name: "events", singularName: "event", namespaced: true, kind: "Event", verbs: ["create", "list"] };
 
 /** The document at a path; null: no such document. `served` says which versions of a resource are served; `uid` names the cluster. */
 export function discover(path: string, served: Served, uid: string): unknown {
@@ -42,8 +42,6 @@ export function discover(path: string, served: Served, uid: string): unknown {
 const schemaPath = (version: string): string => `/openapi/v3/apis/${apiVersionOf(version)}`;
 
 function versionDocument(path: string, versions: readonly string[], served: Served): unknown {
-  // `kubectl describe` looks for events.
-  if (/^\/api\/v1\/(?:namespaces\/[^/]*\/)?events$/.test(path)) return { kind: "EventList", apiVersion: "v1", metadata: {}, items: [] };
   const version = versions.find((one) => path === `/apis/${apiVersionOf(one)}` || path === schemaPath(one));
   if (version === undefined) return null;
   const inVersion = resources().filter((resource) => served(resource).includes(version));

@@ -6,12 +6,13 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { text as readText } from "node:stream/consumers";
 import type { Certificates } from "./certificates.ts";
+import { CoreEvents } from "./core-events.ts";
 import { discover } from "./discovery.ts";
 import { failureOf, FaultList, type Ordered } from "./faults.ts";
 import { answer, selectedName, type Target, targetOf, verbOf } from "./requests.ts";
 import { ApiError, forbidden, unauthorized } from "./status.ts";
 import type { ObjectStore } from "./store.ts";
-import type { Users } from "./users.ts";
+import type { User, Users } from "./users.ts";
 import { type OpenWatch, serveWatch } from "./watch.ts";
 
 const HOST = "127.0.0.1";
@@ -25,6 +26,7 @@ export class ApiServer {
   readonly #store: ObjectStore;
   readonly #users: Users;
   readonly #certificates: Certificates;
+  readonly #events = new CoreEvents();
   readonly #sockets = new Set<Socket>();
   readonly #watches = new Map<OpenWatch, Target>();
   readonly #hanging = new Set<Socket>();
@@ -102,7 +104,7 @@ export class ApiServer {
     if (fault !== null) return this.#fail(fault, request, response, method.toLowerCase(), target?.name ?? "");
     const user = this.#users.of(request.headers.authorization);
     if (user === null) throw unauthorized();
-    if (target === null) return this.#discovery(url.pathname, response);
+    if (target === null) return this.#others(method, url, body, user, response);
 
     const { plural } = target.resource;
     const verb = verbOf(method, target, watch);
@@ -116,6 +118,15 @@ export class ApiServer {
       response.setHeader("warning", `299 - "deckhouse.io/${target.version} ${target.resource.kind} is deprecated"`);
     }
     sendJson(response, code, reply);
+  }
+
+  /** Who may patch overrides may tell of them, as infra/cluster grants it. */
+  #others(method: string, url: URL, body: string, user: User, response: ServerResponse): void {
+    const isTold = method === "POST" && user.may("patch", false);
+    const events = method === "GET" || isTold ? this.#events.answer(method, url, body) : null;
+    if (events !== null) return sendJson(response, events.code, events.body);
+    if (method === "POST") throw new ApiError(403, "Forbidden", `events is forbidden: User "${user.name}" cannot create resource "events"`);
+    this.#discovery(url.pathname, response);
   }
 
   #discovery(path: string, response: ServerResponse): void {

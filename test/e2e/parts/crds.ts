@@ -13,13 +13,14 @@ export async function crds(overrides: "v1alpha1" | "v1alpha2"): Promise<Kubernet
   return (await Promise.all(files.map((file) => objectsOf(join(CRDS, file))))).flat();
 }
 
-const kustomization = z.object({ namespace: z.string(), resources: z.array(z.string()) });
+const kustomization = z.object({ resources: z.array(z.string()) });
 
 /** What `kubectl apply -k infra/cluster/base` creates: a namespace, a service account and its rights. */
 export async function rights(): Promise<{ namespace: string; objects: KubernetesObject[] }> {
-  const { namespace, resources } = kustomization.parse(loadYaml(await readFile(join(RIGHTS, "kustomization.yaml"), "utf8")));
+  const { resources } = kustomization.parse(loadYaml(await readFile(join(RIGHTS, "kustomization.yaml"), "utf8")));
   const objects = (await Promise.all(resources.map((file) => objectsOf(join(RIGHTS, file))))).flat();
-  for (const { kind, metadata } of objects) if (kind === "ServiceAccount" && metadata) metadata.namespace = namespace;
+  const namespace = objects.find(({ kind }) => kind === "ServiceAccount")?.metadata?.namespace;
+  if (namespace === undefined) throw new Error("infra/cluster/base has no service account with a namespace");
   return { namespace, objects };
 }
 
