@@ -49,7 +49,7 @@ function selector(text: string): (event: Event) => boolean {
     const [, field, value] = /^involvedObject\.(\w+)=(.*)$/.exec(part) ?? [];
     return field === undefined ? [] : [{ field, value }];
   });
-  return ({ involvedObject }) => wanted.every(({ field, value }) => String(involvedObject[field] ?? "") === value);
+  return ({ involvedObject }) => wanted.every(({ field, value }) => (involvedObject[field] ?? "") === value);
 }
 
 function parse(text: string): unknown {
