@@ -34,7 +34,7 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   const lastStep = context.tuning.looksMs.length - 1;
   const verdict = verdictOf(status.message);
   const named = await tagNow(request, look.step === lastStep, context);
-  if (verdict === "ok" && isPickedUp(request, status, look, lastStep, named.image)) {
+  if (verdict === "ok" && isPickedUp(request, status, look, lastStep, named)) {
     await startWatch(request, status, look, context);
     return pickedUp(request, status, look, context.now());
   }
@@ -51,16 +51,20 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
 /** What the tag names now, by the registry. `why`: it was asked in vain. */
 interface TagNow {
   readonly image: string | null;
+  /** It names this very push, as far as its digest is known; else a later push, or an older one by a cache. */
+  readonly isOurs: boolean;
   readonly why: string | null;
 }
 
 /** Asked only where the push itself does not tell what to wait for, and once more before it is given up. */
 async function tagNow(request: RenewRequest, isLast: boolean, { registry }: ConfirmContext): Promise<TagNow> {
-  if (!registry || (knowsDigest(request) && !isLast)) return { image: null, why: null };
+  if (!registry || (knowsDigest(request) && !isLast)) return { image: null, isOurs: false, why: null };
   try {
-    return { image: (await registry.resolve(request))?.image ?? null, why: null };
+    const resolved = await registry.resolve(request);
+    const isOurs = resolved !== null && (request.digest === null || request.digest === resolved.digest);
+    return { image: resolved?.image ?? null, isOurs, why: null };
   } catch (thrown) {
-    return { image: null, why: toRelayError(thrown).message };
+    return { image: null, isOurs: false, why: toRelayError(thrown).message };
   }
 }
 
@@ -68,14 +72,14 @@ async function tagNow(request: RenewRequest, isLast: boolean, { registry }: Conf
  * The wanted digest is there; or, where none is known (or it is an index's, of which Deckhouse shows a child), what the registry says that the
  * tag names now; or, where nobody can be asked, the digest changed.
  */
-function isPickedUp(request: RenewRequest, status: OverrideStatus, look: Look, lastStep: number, named: string | null): boolean {
-  if (request.digest !== null && status.imageDigest === request.digest) {
+function isPickedUp(request: RenewRequest, status: OverrideStatus, look: Look, lastStep: number, named: TagNow): boolean {
+  const isWanted = (digest: string | null) => digest !== null && status.imageDigest === digest;
+  if (isWanted(request.digest) || (!knowsDigest(request) && named.isOurs && isWanted(named.image))) {
     // it held that digest before we patched: equality proves nothing until Deckhouse must have looked, and its one worker may be busy
-    const provesNothing = look.digest === request.digest && look.updatedAt === status.updatedAt;
+    const provesNothing = look.digest === status.imageDigest && look.updatedAt === status.updatedAt;
     return !provesNothing || look.step >= lastStep - 1;
   }
-  if (knowsDigest(request)) return false;
-  return named === null ? status.imageDigest !== look.digest : status.imageDigest === named;
+  return !knowsDigest(request) && named.image === null && status.imageDigest !== look.digest;
 }
 
 /**

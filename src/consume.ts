@@ -12,7 +12,7 @@ import { ADVICE, type ErrorCode, type Outcome, toRelayError, TREATMENT } from ".
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 import { renew, type RenewContext } from "./renew.ts";
 import { watch } from "./watch.ts";
-import { entryAbout, hopOf, type Settlement, settlementOf } from "./settle.ts";
+import { entryAbout, hopOf, isShared, sharedBy, type Settlement, settlementOf } from "./settle.ts";
 
 export interface ConsumeContext extends RenewContext, Pick<ConfirmContext, "registry"> {
   readonly cluster: string;
@@ -151,14 +151,10 @@ async function runGroup(
     end(head, outcome);
     rest = isShared(outcome) ? [] : others;
     if (rest.length > 0) continue;
-    const key = head.request.key;
-    const joined: Outcome = { kind: "done", code: "JOINED", detail: { coveredBy: key } };
-    for (const other of isShared(outcome) ? others : []) end(other, outcome.kind === "done" ? joined : outcome);
+    for (const other of isShared(outcome) ? others : []) end(other, sharedBy(head.request, outcome, other.request));
   }
   return { settled, rest };
 }
-
-const isShared = (outcome: Outcome) => outcome.kind !== "done" || outcome.code === "NUDGED";
 
 function useCaseOf({ kind, look }: RenewRequest) {
   if (kind === "renew") return renew;

@@ -66,7 +66,8 @@ async function errorOf(delivery: QueuedDelivery, context: InboxContext): Promise
 async function isKept(delivery: QueuedDelivery, why: string, context: InboxContext): Promise<boolean> {
   try {
     const webhook = context.config.webhooks[context.webhook];
-    await context.storeUnparsed(unparsedLetter(delivery, (webhook && providerOf(webhook).redact) ?? [], [why], context.now()));
+    const letter = unparsedLetter(delivery, (webhook && providerOf(webhook).redact) ?? [], [why], context.now());
+    if (!(await context.storeUnparsed(letter))) return false; // no room: it stays where it is
     context.observer.alarm("LAST_RECEIVE", {
       what: "a delivery from the queue failed again and again; it is kept raw: `mpo-relay dlq list --cluster unparsed`, redrive it after the cause is gone",
       webhook: context.webhook,

@@ -28,17 +28,22 @@ async function openForm(form: JournalForm, create: boolean): Promise<Journal> {
   return openSqliteJournal(form.folder, { create });
 }
 
+/** After a failure: each try takes time from the pushes. */
+const PAUSE_MS = 1000;
+
 /** One alarm for a journal that fails again and again. */
 function noteIn(journal: Journal, observer: Observer): Note {
   let isTold = false;
+  let pausedUntil = 0;
   return async (entries) => {
-    if (entries.length === 0) return;
+    if (entries.length === 0 || Date.now() < pausedUntil) return;
     try {
       await journal.append(entries);
       isTold = false;
     } catch (thrown) {
       if (!isTold) tell(thrown, observer);
       isTold = true;
+      pausedUntil = Date.now() + PAUSE_MS;
     }
   };
 }

@@ -23,7 +23,8 @@ export interface PushAnswer extends Omit<PushStory, "clusters"> {
   readonly clusters: readonly (Omit<ClusterStory, "stages"> & { readonly stages: readonly Omit<StageStory, "detail">[] })[];
 }
 
-const MOST_ENTRIES = 500;
+/** All that there are: a push has some stages in each cluster, and one that is left out may be the one that still waits. */
+const MOST_ENTRIES = 1_000_000;
 const MOST_COVERS = 20;
 
 /** What a question is signed over, where the webhook's sender signs: it has no body, and a signature is good for one push. */
@@ -34,20 +35,23 @@ export async function tellPush({ key, pathSecret, headers }: PushQuestion, conte
   const [story] = storiesOf(await context.journal.read({ key, limit: MOST_ENTRIES }));
   if (!story || !Object.hasOwn(context.config.webhooks, story.webhook)) throw new RelayError("UNKNOWN_PUSH", "no such push");
   await admit({ webhook: story.webhook, pathSecret, headers, body: Buffer.from(signedPath(key)) }, context, context.now());
-  const clusters = await Promise.all(story.clusters.map((each) => followed(each, context.journal)));
+  const clusters = await Promise.all(story.clusters.map((each) => followed(key, each, context.journal)));
   return { ...story, applied: isAppliedEverywhere(clusters), state: stateOfAll(clusters), clusters: clusters.map(withoutDetail) };
 }
 
 /** What became of the push that covers this one, and of the one that covers that. */
-async function followed(story: ClusterStory, journal: Pick<Journal, "read">): Promise<ClusterStory> {
+async function followed(key: string, story: ClusterStory, journal: Pick<Journal, "read">): Promise<ClusterStory> {
   let covering = story;
-  for (let covers = 0; covering.coveredBy !== null && covers < MOST_COVERS; covers++) {
+  for (let covers = 0; covering.coveredBy !== null && covering.coveredBy !== key && covers < MOST_COVERS; covers++) {
     const entries = await journal.read({ key: covering.coveredBy, cluster: story.cluster, limit: MOST_ENTRIES });
     const next = storiesOf(entries)[0]?.clusters[0];
     if (!next) break;
     covering = next;
   }
   const { state, outcome, at, why }: { state: State; outcome: string; at: string; why: string | null } = covering;
+  // covered by another image's push: what runs is that one, and whoever asks wants to know of this one
+  if (state === "done" && covering.digest !== story.digest)
+    return { ...story, state, outcome: "SUPERSEDED", at, why: `the push ${story.coveredBy} took over: ${outcome}` };
   return { ...story, state, outcome, at, why };
 }
 

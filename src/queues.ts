@@ -16,7 +16,7 @@ export interface Queues {
   owned(cluster: string): LendableQueue | null;
   readonly unparsed: DeadLetters | null;
   readonly store: Store;
-  storeUnparsed(letter: NewDeadLetter): Promise<void>;
+  storeUnparsed(letter: NewDeadLetter): Promise<boolean>;
   ready(): Promise<void>;
   close(): Promise<void>;
 }
@@ -78,7 +78,7 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
         if (!opener.storeOf.has(cluster)) writes.push(() => twice(() => of(cluster).send(batch, { timeoutMs: SEND_MS })));
       }
       const failed = (await Promise.allSettled(writes.map((write) => write()))).find((write) => write.status === "rejected");
-      if (failed) throw toRelayError(failed.reason, "QUEUE_UNAVAILABLE");
+      if (failed) throw notStored(failed.reason);
     },
     async storeUnparsed(letter) {
       if (!unparsed) throw new RelayError("QUEUE_UNAVAILABLE", "there is no place for deliveries that could not be read");
@@ -91,9 +91,10 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
           bytes,
           sha256,
         });
-        return;
+        return false;
       }
       await within(2 * SEND_MS, unparsed.deadLetters.put(letter));
+      return true;
     },
     async ready() {
       await Promise.all([...queues.values(), ...(unparsed ? [unparsed] : [])].map((queue) => queue.ready()));
@@ -112,6 +113,12 @@ export async function openWebhookQueue(form: SqsForm, env: NodeJS.ProcessEnv = p
 /** Of a delivery's records those that lie in one embedded file: they are stored in one transaction. */
 function ofStore(records: ReadonlyMap<string, readonly NewRecord[]>, store: EmbeddedStore, { storeOf }: Opener) {
   return [...records].flatMap(([queue, batch]) => (storeOf.get(queue) === store ? [{ queue, records: batch }] : []));
+}
+
+/** Whatever keeps a store from storing, a secret that cannot be read too: it is away, and the sender tries again. */
+function notStored(thrown: unknown): RelayError {
+  const error = toRelayError(thrown, "QUEUE_UNAVAILABLE");
+  return error.code.startsWith("QUEUE_") ? error : new RelayError("QUEUE_UNAVAILABLE", error.message, { cause: thrown });
 }
 
 async function twice(send: () => Promise<void>): Promise<void> {

@@ -40,7 +40,8 @@ export type Store = (records: ReadonlyMap<string, readonly NewRecord[]>) => Prom
 export interface ReceiveContext extends AdmitContext {
   readonly config: RelayConfig;
   readonly store: Store;
-  readonly storeUnparsed: (letter: NewDeadLetter) => Promise<void>;
+  /** False: there is no room for more; an alarm named it. */
+  readonly storeUnparsed: (letter: NewDeadLetter) => Promise<boolean>;
   /** Left out: no journal is written. */
   readonly note?: Note;
   readonly now: () => Date;
@@ -77,8 +78,9 @@ export function understand(
   webhook: WebhookConfig,
   config: RelayConfig,
   now: Date,
+  mostItems?: number,
 ): Understanding {
-  const read = readAs(delivery, webhook);
+  const read = readAs(delivery, webhook, mostItems);
   if ("handshake" in read)
     return {
       ...read,
@@ -108,14 +110,14 @@ export function understand(
 type Question = Pick<Delivery, "method" | "headers" | "body">;
 
 /** An OPTIONS is a question or nothing: it may come from anybody, so its body is not even decoded. */
-function readAs({ method = "POST", body, headers }: Question, webhook: WebhookConfig): Reading | { handshake: Handshake } {
+function readAs({ method = "POST", body, headers }: Question, webhook: WebhookConfig, most?: number): Reading | { handshake: Handshake } {
   const provider = providerOf(webhook);
   const decoded: Body = method === "POST" ? decodeBody(body, headers["content-type"]) : { ok: true, value: undefined };
   if (!decoded.ok) return { pushes: [], unreadable: [decoded.why] };
   const handshake = provider.handshake?.({ method, headers, payload: decoded.value }) ?? null;
   if (handshake) return { handshake };
   if (method !== "POST") throw new RelayError("METHOD", "only POST");
-  return pushesOf(provider, decoded.value, { headers, host: webhook.host });
+  return pushesOf(provider, decoded.value, { headers, host: webhook.host, ...(most !== undefined && { most }) });
 }
 
 type Target = Pick<RenewRequest, "module" | "source" | "webhook">;
@@ -158,6 +160,12 @@ const credible = (time: string | null, now: Date) => (time !== null && Date.pars
 /** Of an index Deckhouse shows the child's digest: equality proves success, inequality proves nothing. */
 const INDEXES = new Set(["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"]);
 
+/** Where there is no room, a sender is told 202 nevertheless, since it could do nothing; what came from a queue can stay there. */
+async function keepUnparsed({ messageId }: Incoming, letter: NewDeadLetter, context: ReceiveContext): Promise<void> {
+  const isStored = await context.storeUnparsed(letter);
+  if (!isStored && messageId !== undefined) throw new RelayError("QUEUE_UNAVAILABLE", "no room for deliveries that cannot be read");
+}
+
 async function storeAll(delivery: Incoming, webhook: WebhookConfig, understood: Understanding, context: ReceiveContext, now: Date) {
   const byCluster = new Map<string, NewRecord[]>();
   for (const request of understood.requests) {
@@ -168,7 +176,7 @@ async function storeAll(delivery: Incoming, webhook: WebhookConfig, understood: 
   const writes: Promise<void>[] = [];
   if (byCluster.size > 0) writes.push(context.store(byCluster));
   if (understood.unreadable.length > 0) {
-    writes.push(context.storeUnparsed(unparsedLetter(delivery, providerOf(webhook).redact ?? [], understood.unreadable, now)));
+    writes.push(keepUnparsed(delivery, unparsedLetter(delivery, providerOf(webhook).redact ?? [], understood.unreadable, now), context));
   }
   // all of them end before we answer: a write that goes on behind a 503 would only surprise
   const failed = (await Promise.allSettled(writes)).find((write) => write.status === "rejected");

@@ -33,7 +33,7 @@ function parsedAgain(body: string, config: RelayConfig): Redrive {
   const webhook = Object.hasOwn(config.webhooks, stored.webhook) ? config.webhooks[stored.webhook] : undefined;
   if (!webhook) return { kind: "refused", why: `the webhook "${stored.webhook}" is no longer in the configuration` };
   const delivery = { webhook: stored.webhook, headers: stored.headers, body: stored.body };
-  const { requests, unreadable } = understand(delivery, webhook, config, new Date(stored.receivedAt));
+  const { requests, unreadable } = understand(delivery, webhook, config, new Date(stored.receivedAt), Number.POSITIVE_INFINITY);
   if (unreadable.length > 0) return { kind: "refused", why: `this version cannot read it either: ${unreadable.join("; ")}` };
   return { kind: "send", requests };
 }

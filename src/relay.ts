@@ -60,8 +60,12 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
   };
   try {
     const telling = { observer, ...journals };
-    for (const cluster of consumed)
+    const starting = consumed.map(async (cluster) => {
       stopping.push(await startConsumer(config, cluster, queues.of(cluster), { ...telling, isAlone: !isEdge }));
+    });
+    // side by side: clusters that do not answer must not keep the edge from listening one after the other
+    const failed = (await Promise.allSettled(starting)).find((start) => start.status === "rejected");
+    if (failed) throw toRelayError(failed.reason);
     if (queues.unparsed) stopping.push(startWatch("unparsed", queues.unparsed, observer));
     const context = edgeContext(config, queues, telling);
     const edge = isEdge ? await startEdge(context, queues, journals) : null;

@@ -8,6 +8,7 @@ export type StageStory = Pick<Entry, "stage" | "at" | "last" | "times" | "detail
 export interface ClusterStory {
   readonly cluster: string;
   readonly module: string;
+  readonly digest: string | null;
   readonly state: State;
   /** The latest stage. */
   readonly outcome: string;
@@ -65,11 +66,12 @@ function clusterStory(entries: readonly Entry[]): ClusterStory {
   const stages = entries.toSorted((a, b) => a.last.localeCompare(b.last) || rank(a) - rank(b));
   const latest = stages.at(-1);
   if (!latest) throw new Error("a cluster without an entry");
-  const { cluster, module, stage, last, detail } = latest;
+  const { cluster, module, digest, stage, last, detail } = latest;
   const text = (name: string) => (typeof detail[name] === "string" ? detail[name] : null);
   return {
     cluster,
     module,
+    digest,
     state: stateOf(latest),
     outcome: stage,
     at: last,

@@ -54,18 +54,28 @@ function messageOf({ stage, detail, image, digest, webhook, actor, module }: New
 
 const textOf = (value: unknown) => (typeof value === "string" || typeof value === "number" ? String(value) : "");
 
+/** After a failure: a call that runs into its time limit keeps records waiting. */
+const PAUSE_MS = 60_000;
+
 /** Tells the cluster's overrides; one that cannot be told holds up nothing, and is told once to the operator until it works again. */
-export function noteOnOverrides(overrides: Pick<Overrides, "tell" | "cluster">, observer: Observer, pace: () => Promise<void>): Note {
+export function noteOnOverrides(
+  overrides: Pick<Overrides, "tell" | "cluster">,
+  observer: Observer,
+  pace: () => Promise<void>,
+  pauseMs = PAUSE_MS,
+): Note {
   let isTold = false;
+  let pausedUntil = 0;
   return async (entries) => {
     for (const entry of entries) {
       const event = eventOf(entry);
-      if (event === null) continue;
+      if (event === null || Date.now() < pausedUntil) continue;
       try {
         await pace();
         await overrides.tell(entry.module, event);
         isTold = false;
       } catch (thrown) {
+        pausedUntil = Date.now() + pauseMs;
         const { message } = toRelayError(thrown);
         if (!isTold) observer.alarm("EVENTS_UNAVAILABLE", { what: ADVICE, cluster: overrides.cluster, why: message });
         isTold = true;

@@ -17,7 +17,7 @@ export async function watch(record: RenewRequest, context: WatchContext): Promis
   if (!look?.pickedUpAt) throw new RelayError("MALFORMED", "a record that watches without what was picked up");
   const override = await context.overrides.get(record.module);
   const isOurs = override?.imageTag === record.tag && nudgeOf(override)?.key === record.key && override.status.imageDigest === look.digest;
-  const state = isOurs ? await context.overrides.state(record.module) : null;
+  const state = isOurs ? await context.overrides.state(record.module).catch(() => null) : null;
   if (!state) return { kind: "done", code: "UNWATCHED", detail: { why: isOurs ? "the Module does not say" : "another push followed" } };
   const detail = {
     digest: look.digest,

@@ -46,7 +46,7 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date 
     },
     async storeUnparsed(letter: NewDeadLetter) {
       if (options.down || options.noUnparsed) throw new RelayError("QUEUE_UNAVAILABLE", "disk full");
-      letters.push(letter);
+      return letters.push(letter) > 0;
     },
     async note(entries: readonly NewEntry[]) {
       notes.push(...entries);

@@ -41,7 +41,7 @@ it("where memory is short the sender is told to come again, and everybody is hea
   const config = configOf({ webhooks: { registry: webhook } });
   const { observer } = fakeObserver();
   const unused = async () => {};
-  const context = { config, observer, readSecret: async () => "s", store: unused, storeUnparsed: unused, now: () => start };
+  const context = { config, observer, readSecret: async () => "s", store: unused, storeUnparsed: async () => true, now: () => start };
   const app = createApp({ config, receive: (delivery) => receive(delivery, context), ready: unused });
   const post = async (body: ReadableStream<Uint8Array>) =>
     app.request(new Request("http://edge/hooks/registry", { method: "POST", body, duplex: "half" }));

@@ -198,7 +198,7 @@ describe("confirm: the registry is asked what the tag names", () => {
     async resolve(push: { image: string }) {
       asked.push(push.image);
       if (image === "down") throw new RelayError("REGISTRY_UNAVAILABLE", "registry.example.com: ECONNREFUSED");
-      return image === null ? null : { digest: digestOf("f"), image: digestOf(image) };
+      return image === null ? null : { digest: digestOf("a"), image: digestOf(image) };
     },
   });
 
@@ -214,9 +214,19 @@ describe("confirm: the registry is asked what the tag names", () => {
     expect(await confirm(world.record, { ...world.context, registry: naming("x") })).toMatchObject({ code: "PICKED_UP" });
   });
 
-  it("where the push has no digest and nothing changed: the state itself is the proof, at the first look", async () => {
+  it("where the push has no digest and nothing changed: not before Deckhouse must have looked", async () => {
     const world = await nudged({ digest: null });
-    expect(await confirm(world.record, { ...world.context, registry: naming("0") })).toMatchObject({ code: "PICKED_UP" });
+    const context = { ...world.context, registry: naming("0") };
+    for (const step of [0, 1, 2, 3]) expect(await confirm(world.atStep(step), context)).toMatchObject({ kind: "deferred" });
+    expect(await confirm(world.atStep(LAST - 1), context)).toMatchObject({ code: "PICKED_UP" });
+  });
+
+  it("another index than the pushed one, by a cache or a later push, proves nothing of this push", async () => {
+    const world = await nudged({ index: true });
+    world.cluster.set({ status: ready("c") });
+    const other = { ...world.context, registry: { resolve: async () => ({ digest: digestOf("e"), image: digestOf("c") }) } };
+    expect(await confirm(world.record, other)).toMatchObject({ kind: "deferred" });
+    expect(await confirm(world.atStep(LAST), other)).toMatchObject({ code: "SUPERSEDED" });
   });
 
   it("where the push was an index, of which Deckhouse shows a child", async () => {

@@ -62,6 +62,13 @@ describe("consume: what the journal is told", () => {
     expect(w.ids.acknowledged).toEqual([requestOf().key]);
   });
 
+  it("does not call a redelivery of the same push covered by itself", async () => {
+    const w = world();
+    await consume([recordOf(requestOf()), recordOf(requestOf({ receivedAt: at(1) }), { id: "again" })], w.context);
+    expect(w.notes.map(({ stage }) => stage)).toEqual(["NUDGED", "REPEATED"]);
+    expect(w.cluster.patches).toHaveLength(1);
+  });
+
   it("is each stage of each push: the covering key, why it waits, and whether it was buried", async () => {
     const w = world();
     await consume([recordOf(requestOf()), recordOf(b())], w.context);

@@ -22,7 +22,7 @@ async function traceOf(body: Uint8Array, headers: Readonly<Record<string, string
     config,
     readSecret: async () => SECRET,
     store: async (records: ReadonlyMap<string, unknown>) => void trace.push(...records.values()),
-    storeUnparsed: async (letter: unknown) => void trace.push(letter, Buffer.from(JSON.stringify(letter)).toString("base64")),
+    storeUnparsed: async (letter: unknown) => trace.push(letter, Buffer.from(JSON.stringify(letter)).toString("base64")) > 0,
     observer: logTo({ write: (line) => void trace.push(line) }),
     now: () => start,
   };

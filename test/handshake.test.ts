@@ -47,7 +47,7 @@ async function edge() {
           return keys ?? Promise.reject(new RelayError("INTERNAL", "cannot be read"));
         },
         store: async (records) => void stored.push(...[...records.values()].flat().map(({ body }) => body)),
-        storeUnparsed: async (letter) => void letters.push(letter),
+        storeUnparsed: async (letter) => letters.push(letter) > 0,
       }),
   });
   const send = async (path: string, init: RequestInit) => {

@@ -62,7 +62,7 @@ function world(part: Partial<RelayConfig> = {}, url = "https://sqs.eu-central-1.
     observer: observed.observer,
     readSecret: async () => "secret",
     store: async (records: ReadonlyMap<string, readonly NewRecord[]>) => void stored.push(...[...records.values()].flat()),
-    storeUnparsed: async (letter: NewDeadLetter) => void letters.push(letter),
+    storeUnparsed: async (letter: NewDeadLetter) => letters.push(letter) > 0,
     now: () => start,
   };
   const requests = () =>
@@ -146,6 +146,16 @@ describe("the loop", () => {
     expect(letters).toMatchObject([{ code: "UNPARSED", text: "not JSON" }]);
     expect(JSON.parse(letters[0]?.body ?? "")).toMatchObject({ webhook: "ecr", headers: {}, body: { text: "no JSON: Füße", whole: true } });
     expect(codes()).toEqual(["UNPARSED"]);
+  });
+
+  it("what it cannot read stays in the queue where there is no room for it", async () => {
+    const { context, codes } = world();
+    await put("no JSON");
+    let asked = 0;
+    run({ ...context, storeUnparsed: async () => (asked += 1) < 0 });
+    await vi.waitFor(() => expect(asked).toBeGreaterThan(0), waited);
+    await vi.waitFor(() => expect(codes()).toContain("QUEUE_UNAVAILABLE"), waited);
+    expect(there()).toBe(1);
   });
 
   it("a crash between storing and acknowledging: the message comes again, with the same key", async () => {

@@ -2,6 +2,7 @@
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import Database from "libsql";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { entryOf, KEPT_DAYS } from "../src/journal/journal.ts";
 import { openSqliteJournal } from "../src/journal/sqlite.ts";
@@ -74,6 +75,17 @@ describe("the SQLite journal", () => {
     await note([entryOf(requestOf(), "NUDGED", at(2))]);
     expect(alarms.map(({ code }) => code)).toEqual(["JOURNAL_UNAVAILABLE"]);
     expect(journal).not.toBeNull();
+  });
+
+  it("gives up at once where somebody else writes: pushes would wait for it", async () => {
+    const journal = openSqliteJournal(folder, { create: true });
+    const other = new Database(join(folder, "journal.db"));
+    other.exec("BEGIN IMMEDIATE");
+    await expect(journal.append([entryOf(requestOf(), "QUEUED", at(0))])).rejects.toMatchObject({ code: "JOURNAL_UNAVAILABLE" });
+    other.exec("COMMIT");
+    other.close();
+    await journal.append([entryOf(requestOf(), "QUEUED", at(0))]);
+    await journal.close();
   });
 
   it("does not make its folder look like somebody else's: a queue is begun anew beside it", async () => {

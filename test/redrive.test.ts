@@ -97,6 +97,12 @@ describe("a delivery that could not be read", () => {
     });
   });
 
+  it("is read to its end, also where one answer had no time for all of it", async () => {
+    const batch = Array.from({ length: 700 }, (_, index) => ({ ...push, id: String(index) }));
+    const redrive = redriveOf(delivery(JSON.stringify(batch)), await config());
+    expect(redrive.kind === "send" ? redrive.requests.length : redrive).toBe(1400);
+  });
+
   it("may turn out to be not for us", async () => {
     expect(redriveOf(delivery(JSON.stringify({ ...push, repository: "r.example.com/other/echo" })), await config())).toEqual({
       kind: "send",

@@ -103,6 +103,27 @@ describe("whoever asks what became of a push", () => {
     await expect(tellPush(ask(), contextOf(gone))).rejects.toMatchObject({ code: "UNKNOWN_PUSH" });
   });
 
+  it("is not told that another image's pick-up is its own", async () => {
+    const covering = (digest: string | null) => [
+      entry({ digest: "sha256:aa" }, "JOINED", 1, { coveredBy: "second00" }),
+      entry({ key: "second00", digest }, "PICKED_UP", 3),
+    ];
+    const bearer = { authorization: `Bearer ${secret}` };
+    const other = await tellPush(ask(bearer), contextOf(covering("sha256:bb")));
+    expect(other).toMatchObject({ applied: false, clusters: [{ outcome: "SUPERSEDED", why: expect.stringContaining("second00") }] });
+    const same = await tellPush(ask(bearer), contextOf(covering("sha256:aa")));
+    expect(same).toMatchObject({ applied: true, clusters: [{ outcome: "PICKED_UP" }] });
+  });
+
+  it("is told of a cluster that still waits, however many others have ended since", async () => {
+    const ended = Array.from({ length: 600 }, (_, index) => entry({ cluster: `c${index}` }, "PICKED_UP", 9));
+    const context = contextOf([]);
+    const all = [...ended, entry({ cluster: "stuck" }, "QUEUED", 0)];
+    const journal = { read: async ({ limit }: { limit: number }) => all.slice(0, limit) };
+    const told = await tellPush(ask({ authorization: `Bearer ${secret}` }), { ...context, journal });
+    expect(told).toMatchObject({ applied: null, state: "waiting" });
+  });
+
   it("learns what became of the push that covers it, over several of them, and of none in a ring", async () => {
     const chain = [
       entry({}, "JOINED", 1, { coveredBy: "second00" }),

@@ -66,7 +66,7 @@ describe("the cluster that cannot be told", () => {
   it("holds up nothing, and is told once until it works again", async () => {
     const cluster = fakeCluster();
     const { observer, alarms } = fakeObserver();
-    const note = noteOnOverrides(cluster.overrides, observer, async () => {});
+    const note = noteOnOverrides(cluster.overrides, observer, async () => {}, 0);
     cluster.failTelling(true);
     await note([entry("NUDGED"), entry("PICKED_UP")]);
     await note([entry("NUDGED")]);
@@ -77,5 +77,18 @@ describe("the cluster that cannot be told", () => {
     cluster.failTelling(true);
     await note([entry("NUDGED")]);
     expect(alarms).toHaveLength(2);
+  });
+
+  it("is not tried again for a while: each try may run into its time limit, with records waiting behind it", async () => {
+    const cluster = fakeCluster();
+    let tries = 0;
+    const tell = () => {
+      tries += 1;
+      return Promise.reject(new Error("no answer in time"));
+    };
+    const note = noteOnOverrides({ ...cluster.overrides, tell }, fakeObserver().observer, async () => {});
+    await note([entry("NUDGED"), entry("PICKED_UP")]);
+    await note([entry("NUDGED")]);
+    expect(tries).toBe(1);
   });
 });

@@ -25,6 +25,8 @@ const INSERT = `
   INSERT INTO entries (key, cluster, stage, at, last, module, tag, digest, image, webhook, actor, pushed_at, received_at, detail)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (key, cluster, stage) DO UPDATE SET last = max(last, excluded.last), times = times + 1, detail = excluded.detail`;
+/** SQLite waits for another writer by blocking the process, and every push with it. */
+const PATIENCE_MS = 50;
 const PRUNE_EVERY_MS = 3_600_000;
 /** A transaction blocks the process while it runs. */
 const PRUNED_AT_ONCE = 5_000;
@@ -129,6 +131,7 @@ function openDatabase(path: string): Database.Database {
     if (found > VERSION) throw unavailable(`${path} is of a newer mpo-relay (file version ${found}); update this one`);
     db.pragma("journal_mode = WAL");
     db.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${VERSION}; COMMIT;`);
+    db.pragma(`busy_timeout = ${PATIENCE_MS}`);
     return db;
   } catch (thrown) {
     db.close();

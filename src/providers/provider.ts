@@ -30,6 +30,8 @@ export type DeliveryHeaders = Readonly<Record<string, string>>;
 export interface DeliveryContext {
   readonly headers: DeliveryHeaders;
   readonly host: string | null;
+  /** How many items are read; left out: as many as one answer may take time for. */
+  readonly most?: number;
 }
 
 /** A question that a sender asks before it sends anything, and what to answer. `payload` is the decoded body, undefined with OPTIONS. */
@@ -103,12 +105,12 @@ export const anyObject = z.custom<Readonly<Record<string, unknown>>>(
  */
 const MOST_ITEMS = 500;
 
-/** The first {@link MOST_ITEMS}; one more is read to know of it, and the rest is one part that could not be read. */
-export function* firstOf(pushes: Iterable<Push>): Generator<Push> {
+/** The first so many; one more is read to know of it, and the rest is one part that could not be read. */
+export function* firstOf(pushes: Iterable<Push>, most = MOST_ITEMS): Generator<Push> {
   let count = 0;
   for (const push of pushes) {
-    if (++count > MOST_ITEMS) {
-      yield { unreadable: `more than ${MOST_ITEMS} items: those behind are not read` };
+    if (++count > most) {
+      yield { unreadable: `more than ${most} items: those behind are not read` };
       return;
     }
     yield push;
@@ -149,7 +151,7 @@ export function pushesOf<P>(provider: RegistryProvider<P>, payload: unknown, del
   const pushes: PushEvent[] = [];
   const unreadable: string[] = [];
   const unique = numbering();
-  for (const push of firstOf(provider.pushes(read.data, delivery))) {
+  for (const push of firstOf(provider.pushes(read.data, delivery), delivery.most)) {
     if (isUnreadable(push)) unreadable.push(push.unreadable);
     else pushes.push({ ...push, id: push.id === null ? null : unique(push.id) });
   }

@@ -16,7 +16,13 @@ export const yandex: RegistryProvider<{ messages: unknown[] }> = {
   title: "Yandex Container Registry",
   auth: [{ kind: "token", header: "authorization", scheme: "Bearer" }, { kind: "url" }],
   payload: z.object({ messages: anyList }),
-  pushes: ({ messages }, delivery) => latestOfEach(firstOf(readEach(messages, message, (each) => toPush(each, delivery)))),
+  pushes: ({ messages }, delivery) =>
+    latestOfEach(
+      firstOf(
+        readEach(messages, message, (each) => toPush(each, delivery)),
+        delivery.most,
+      ),
+    ),
 };
 
 function toPush({ event_metadata: event, details }: z.infer<typeof message>, delivery: DeliveryContext): Push | null {

@@ -17,7 +17,7 @@ export interface HttpAnswer {
 }
 export type Http = (request: HttpRequest) => Promise<HttpAnswer>;
 
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 3_000;
 /** As much as registries take for a manifest: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests */
 const MOST_BYTES = 4 * 1024 * 1024;
 

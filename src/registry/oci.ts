@@ -34,6 +34,8 @@ const index = z.object({
 /** https://distribution.github.io/distribution/spec/auth/token/ */
 const token = z.object({ token: z.string().optional(), access_token: z.string().optional(), expires_in: z.number().optional() });
 
+/** Confirmations wait for it, and nudges behind them. */
+const AWAY_MS = 60_000;
 const TOKEN_SECONDS = 60; // what the specification says where the answer says nothing
 const TOKEN_MARGIN_SECONDS = 10;
 
@@ -41,6 +43,7 @@ export class OciRegistry {
   readonly #http: Http;
   readonly #now: () => number;
   /** The `Authorization` that a repository took last, until when. */
+  readonly #away = new Map<string, number>();
   readonly #known = new Map<string, { authorization: string; until: number }>();
 
   constructor(http: Http, now: () => number = Date.now) {
@@ -48,8 +51,19 @@ export class OciRegistry {
     this.#now = now;
   }
 
-  /** null: no such tag or repository. Throws RelayError REGISTRY_UNAVAILABLE. */
+  /** null: no such tag or repository. Throws RelayError REGISTRY_UNAVAILABLE; for a minute after a host did not answer, without asking it again. */
   async resolve(place: Place, tag: string): Promise<Resolved | null> {
+    const [host = ""] = place.repository.split("/");
+    if ((this.#away.get(host) ?? 0) > this.#now()) throw unavailable(host, "it did not answer a moment ago");
+    try {
+      return await this.#resolve(place, tag);
+    } catch (thrown) {
+      this.#away.set(host, this.#now() + AWAY_MS);
+      throw thrown;
+    }
+  }
+
+  async #resolve(place: Place, tag: string): Promise<Resolved | null> {
     const head = await this.#manifest(place, tag, "HEAD");
     if (head.status === 404) return null;
     const given = head.headers["docker-content-digest"] ?? "";

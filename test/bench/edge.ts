@@ -34,7 +34,7 @@ async function bare(): Promise<() => Promise<void>> {
 async function discard(): Promise<() => Promise<void>> {
   const config = await configOrThrow({ file });
   const readSecret = createSecretReader();
-  const context = { config, observer, readSecret, store: nothing, storeUnparsed: nothing, now: () => new Date() };
+  const context = { config, observer, readSecret, store: nothing, storeUnparsed: async () => true, now: () => new Date() };
   return listen(createApp({ config, receive: (delivery) => receive(delivery, context), ready: nothing, bodyOf }));
 }
 

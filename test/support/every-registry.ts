@@ -160,7 +160,7 @@ function edgeOf(config: RelayConfig, readSecret: (ref: SecretRef) => Promise<str
     },
     async storeUnparsed(letter: NewDeadLetter) {
       refuseIfDown();
-      left.letters.push(letter);
+      return left.letters.push(letter) > 0;
     },
   };
   const app = createApp({ config, receive: (delivery) => receive(delivery, context), ready: async () => refuseIfDown() });

@@ -88,8 +88,11 @@ export class GroupCommit {
       this.#db.exec("COMMIT");
       for (const resolve of resolves) resolve();
     } catch (thrown) {
-      for (const job of jobs) job.reject(toRelayError(thrown, "QUEUE_UNAVAILABLE"));
       this.#rollback();
+      const [only, ...others] = jobs;
+      // one bad job must not take the others with it: each for itself, and only what fails alone is refused
+      if (others.length > 0) for (const job of jobs) this.#commit([job]);
+      else only?.reject(toRelayError(thrown, "QUEUE_UNAVAILABLE"));
     }
   }
 

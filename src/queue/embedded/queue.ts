@@ -52,7 +52,7 @@ export class EmbeddedQueue implements Queue {
 
   async acknowledge(records: readonly QueueRecord[]): Promise<void> {
     await this.#commits.runUnsynced(() => {
-      for (const record of records) this.#tables.remove(record);
+      for (const record of records) this.#tables.remove(this.name, record);
     });
   }
 
@@ -61,7 +61,7 @@ export class EmbeddedQueue implements Queue {
     await this.#change(() => {
       for (const { record, next } of moves) {
         this.#tables.insert(this.name, next);
-        this.#tables.remove(record);
+        this.#tables.remove(this.name, record);
       }
     });
   }
@@ -69,12 +69,12 @@ export class EmbeddedQueue implements Queue {
   async bury(record: QueueRecord, letter: NewDeadLetter): Promise<void> {
     await this.#commits.run(() => {
       this.#tables.insertLetter(this.name, letter);
-      this.#tables.remove(record);
+      this.#tables.remove(this.name, record);
     });
   }
 
   async extend(record: QueueRecord, seconds: number): Promise<void> {
-    await this.#change(() => this.#tables.hide(record, seconds));
+    await this.#change(() => this.#tables.hide(this.name, record, seconds));
   }
 
   async ready(): Promise<void> {

@@ -99,14 +99,18 @@ export class Tables {
     return instantRow.parse(this.#sql("SELECT min(visible_at) AS at FROM records WHERE queue = ?").get(queue)).at;
   }
 
-  /** A receipt names record and receive count: once somebody else received the record, the old receipt does nothing. */
-  remove(record: QueueRecord): void {
-    this.#sql("DELETE FROM records WHERE id = ? AND receive_count = ?").run(...receipt(record));
+  /**
+   * A receipt names record and receive count: once somebody else received the record, the old receipt does nothing. It may come from
+   * whoever has a hub's token, and so says nothing of a record in another queue.
+   */
+  remove(queue: string, record: QueueRecord): void {
+    this.#sql("DELETE FROM records WHERE queue = ? AND id = ? AND receive_count = ?").run(queue, ...receipt(record));
   }
 
-  hide(record: QueueRecord, seconds: number): void {
-    this.#sql("UPDATE records SET visible_at = ? WHERE id = ? AND receive_count = ?").run(
+  hide(queue: string, record: QueueRecord, seconds: number): void {
+    this.#sql("UPDATE records SET visible_at = ? WHERE queue = ? AND id = ? AND receive_count = ?").run(
       Date.now() + milliseconds(seconds),
+      queue,
       ...receipt(record),
     );
   }

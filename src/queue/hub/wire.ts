@@ -9,7 +9,8 @@ export const ASK_LIMITS = { entries: MOST_RECORDS, bytes: 512 * 1024 };
 /** Bytes of one request; the largest entry is a deferral with two bodies of 200 KiB. */
 export const MOST_BYTES = 2 * 1024 ** 2;
 
-const seconds = z.number().min(0);
+/** SQS hides nothing for longer: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html */
+const seconds = z.number().min(0).max(43_200);
 const record = z.object({ id: z.string(), receipt: z.string(), body: z.string(), receiveCount: z.int(), sentAt: z.string() });
 const newRecord = z
   .object({ body: z.string(), delaySeconds: seconds.optional() })
