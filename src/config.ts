@@ -22,7 +22,7 @@ export type OpenableQueue = Exclude<QueueForm, { kind: "env" }>;
 export type SqsForm = Extract<QueueForm, { kind: "sqs" | "env" }>;
 
 /** Where it is written down what became of each push. */
-export type JournalForm = { kind: "embedded"; folder: string };
+export type JournalForm = { kind: "embedded"; folder: string } | { kind: "hub" }; // each cluster's entries lie at the hub that lends its queue
 
 /** A secret by reference: read at run time, cached, read again on rotation. Never the secret itself. */
 export type SecretRef = { kind: "env"; name: string } | { kind: "file"; path: string };
@@ -181,8 +181,14 @@ function complete(file: z.output<ReturnType<typeof relaySchema>>): RelayConfig {
     ...file,
     sources: file.sources.map((source) => ({ ...source, clusters: source.clusters ?? names })),
     unparsed: file.unparsed ?? embedded?.queue ?? null,
-    journal: file.journal === "off" ? null : (file.journal ?? (embedded?.queue.kind === "embedded" ? embedded.queue : null)),
+    journal: file.journal === "off" ? null : (file.journal ?? usualJournal(Object.values(file.clusters))),
   };
+}
+
+/** Beside an embedded queue; at the hub where all queues are. */
+function usualJournal(clusters: readonly Pick<ClusterConfig, "queue">[]): JournalForm | null {
+  const queues = clusters.map(({ queue }) => queue);
+  return queues.find((queue) => queue.kind === "embedded") ?? (queues.every(({ kind }) => kind === "hub") ? { kind: "hub" } : null);
 }
 
 /** Makes a queue's form openable: reads the variable that it names. Throws an Error that names the variable, never its value. */

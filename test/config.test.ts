@@ -155,6 +155,14 @@ clusters:
     });
   });
 
+  it.each<[string, string, unknown]>([
+    ["at the hub, where all queues are there", 'queue: "hub:https://hub.example.com", hubToken: file:t', { kind: "hub" }],
+    ["nowhere, beside SQS", 'queue: "https://sqs.eu-central-1.amazonaws.com/1/dev"', null],
+  ])("keeps the journal %s", async (_where, cluster, journal) => {
+    expect((await loaded(`clusters: { dev: { ${cluster} } }`)).config.journal).toEqual(journal);
+    expect((await loaded(`{ clusters: { dev: { ${cluster} } }, journal: off }`)).config.journal).toBeNull();
+  });
+
   it("takes everything that can be written", async () => {
     const { config } = await loaded(`
 webhooks:

@@ -122,7 +122,7 @@ const NO_QUEUE = new Refusal(
 export function readJournal(text: string, folder: string): JournalForm | "off" | Refusal {
   if (text === "off") return "off";
   if (text.startsWith("embedded:")) return { kind: "embedded", folder: resolve(folder, text.slice("embedded:".length) || "data") };
-  return new Refusal("not a journal", "write embedded: (or embedded:./folder), or off");
+  return new Refusal("not a journal", "write embedded: (or embedded:./folder), or off; leave it out where all queues are at a hub");
 }
 
 function readHub(url: string): OpenableQueue | Refusal {

@@ -15,7 +15,8 @@ export interface NewEntry {
   /** The push, see `keyOf` in event.ts. */
   readonly key: string;
   readonly cluster: string;
-  readonly stage: Stage;
+  /** A {@link Stage}, or what a newer relay writes. */
+  readonly stage: string;
   readonly at: string;
   readonly module: string;
   readonly tag: string;
@@ -31,9 +32,7 @@ export interface NewEntry {
 }
 
 /** A stage that came again is counted and not listed again, so that an outage of hours takes no more room than one of seconds. */
-export interface Entry extends Omit<NewEntry, "stage"> {
-  /** A newer relay may have written stages that this one does not know. */
-  readonly stage: string;
+export interface Entry extends NewEntry {
   /** When it was last seen; `at` is when it was first. `detail` is the last one's. */
   readonly last: string;
   readonly times: number;
@@ -41,11 +40,13 @@ export interface Entry extends Omit<NewEntry, "stage"> {
 
 /** What to read. Everything that is given must hold. */
 export interface Wanted {
-  readonly key?: string;
-  readonly module?: string;
-  readonly cluster?: string;
+  readonly key?: string | undefined;
+  readonly module?: string | undefined;
+  readonly cluster?: string | undefined;
   /** Entries whose `last` is this or later. */
-  readonly since?: string;
+  readonly since?: string | undefined;
+  /** Entries whose `last` is this or earlier. */
+  readonly until?: string | undefined;
   /** At most so many, the latest ones. */
   readonly limit: number;
 }
