@@ -18,6 +18,8 @@ export interface JournalsOptions {
   /** How long a note may take: what it is about waits meanwhile. */
   readonly patienceMs: number;
   readonly env?: NodeJS.ProcessEnv;
+  /** False for commands: a file that is not there is made by the relay whose it is. */
+  readonly create?: boolean;
 }
 
 /** The shortest patience of a sender is a second, and most of it is the queue's. */
@@ -28,8 +30,8 @@ export const PATIENCE_MS = 2_000;
 type Named = Pick<RelayConfig, "journal" | "clusters">;
 
 /** For processes that write: one that cannot be opened is told, and they go on without it. Queues are opened before: a new one wants an empty folder. */
-export async function openJournals(config: Named, { observer, patienceMs, env }: JournalsOptions): Promise<Journals> {
-  const journal = config.journal && (await openForm(config, { create: true, env }).catch((thrown: unknown) => tell(thrown, observer)));
+export async function openJournals(config: Named, { observer, patienceMs, env, create = true }: JournalsOptions): Promise<Journals> {
+  const journal = config.journal && (await openForm(config, { create, env }).catch((thrown: unknown) => tell(thrown, observer)));
   if (!journal) return { journal: null, note: async () => {}, close: async () => {} };
   return { journal, note: noteIn(journal, patienceMs, observer), close: () => journal.close() };
 }

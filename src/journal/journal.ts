@@ -2,7 +2,6 @@
  * The journal port: what became of each push, for people and for `GET /pushes/<key>`. Adapters are held to one contract: test/contracts/journal.ts.
  * It is told after the fact and decides nothing: a journal that is away must hold up no push, and the queue knows nothing of it.
  */
-import type { RenewRequest } from "../event.ts";
 import type { Detail, DoneCode, ErrorCode, SkipReason } from "../outcome.ts";
 
 /** A stage of a push on its way to one cluster, by the name that it has in the log; or what an operator did about it. */
@@ -67,8 +66,11 @@ export type Note = (entries: readonly NewEntry[]) => Promise<void>;
 /** As long as a queue keeps records. */
 export const KEPT_DAYS = 14;
 
-/** The entry that a request's stage makes. */
-export function entryOf(request: RenewRequest, stage: Stage, at: string, detail: Detail = {}): NewEntry {
-  const { key, cluster, module, tag, digest, image, webhook, actor, pushedAt, receivedAt } = request;
+/** Which push and where; a RenewRequest is one. */
+export type Told = Omit<NewEntry, "stage" | "at" | "detail">;
+
+/** The entry that a stage of it makes. */
+export function entryOf(told: Told, stage: Stage, at: string, detail: Detail = {}): NewEntry {
+  const { key, cluster, module, tag, digest, image, webhook, actor, pushedAt, receivedAt } = told;
   return { key, cluster, stage, at, module, tag, digest, image, webhook, actor, pushedAt, receivedAt, detail };
 }
