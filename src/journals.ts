@@ -1,5 +1,5 @@
 /** Opens the journal that a configuration names, so that it never holds up a push. */
-import type { RelayConfig } from "./config.ts";
+import { type RelayConfig, resolveTable } from "./config.ts";
 import type { Journal, Note } from "./journal/journal.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, RelayError, toRelayError } from "./outcome.ts";
@@ -50,6 +50,9 @@ async function openForm(
       const { openSqliteJournal } = await import("./journal/sqlite.ts");
       return openSqliteJournal(form.folder, { create });
     }
+    case "dynamodb":
+    case "env":
+      return openTable(resolveTable(form, env));
     case "hub": {
       const { openRemoteJournal } = await import("./queue/hub/remote.ts");
       const readSecret = createSecretReader({ env });
@@ -62,6 +65,18 @@ async function openForm(
     case undefined:
       throw new RelayError("JOURNAL_UNAVAILABLE", "the configuration names no journal");
   }
+}
+
+/** The SDK is loaded with the first entry: what a Lambda function loads at import is counted. */
+function openTable(table: string): Journal {
+  let opening: Promise<Journal> | null = null;
+  const opened = () => (opening ??= import("./journal/dynamodb.ts").then(({ openDynamoJournal }) => openDynamoJournal(table)));
+  return {
+    name: `the DynamoDB table ${table}`,
+    append: async (entries) => (await opened()).append(entries),
+    read: async (wanted) => (await opened()).read(wanted),
+    close: async () => (await opening)?.close(),
+  };
 }
 
 /** One alarm for a journal that fails again and again. */

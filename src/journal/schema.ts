@@ -5,7 +5,10 @@ const text = z.string().min(1).max(2048);
 /** Instants are compared as texts. */
 const instant = z.iso.datetime({ precision: 3 });
 
-export const detail = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
+const detail = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
+
+/** As a store keeps it: JSON. What is none of ours is left out, and hides no entry. */
+export const detailText = z.string().transform((json): z.infer<typeof detail> => detail.catch({}).parse(JSON.parse(json)));
 
 export const newEntry = z.object({
   key: text,

@@ -10,7 +10,7 @@ import { RelayError } from "../outcome.ts";
 import { GroupCommit } from "../queue/embedded/commit.ts";
 import { FILES, makeFolder } from "../queue/embedded/folder.ts";
 import { type Entry, type Journal, KEPT_DAYS, type NewEntry, type Wanted } from "./journal.ts";
-import { detail, entry } from "./schema.ts";
+import { detailText, entry } from "./schema.ts";
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS entries (
@@ -35,7 +35,7 @@ const row = entry
   .extend({
     pushed_at: z.string().nullable(),
     received_at: z.string(),
-    detail: z.string().transform(readDetail),
+    detail: detailText,
   })
   .transform(({ pushed_at, received_at, ...rest }): Entry => ({ ...rest, pushedAt: pushed_at, receivedAt: received_at }));
 const version = z.tuple([z.object({ user_version: z.int() })]);
@@ -135,10 +135,6 @@ function conditions({ key, module, cluster, since, until }: Omit<Wanted, "limit"
   const given = Object.entries({ "key = ?": key, "module = ?": module, "cluster = ?": cluster, "last >= ?": since, "last <= ?": until });
   const held = given.filter((each): each is [string, string] => each[1] !== undefined);
   return { where: held.length === 0 ? "" : `WHERE ${held.map(([test]) => test).join(" AND ")}`, values: held.map(([, value]) => value) };
-}
-
-function readDetail(text: string): z.infer<typeof detail> {
-  return detail.catch({}).parse(JSON.parse(text));
 }
 
 const unavailable = (what: string) => new RelayError("JOURNAL_UNAVAILABLE", `the journal: ${what}`);

@@ -32,6 +32,7 @@ const APART: Readonly<Record<string, readonly string[]>> = {
 /** Each of these packages is imported where it says and nowhere else. */
 const ADAPTED: Readonly<Record<string, RegExp>> = {
   "@aws-sdk/client-sqs": /^src\/queue\/sqs\.ts$/,
+  "@aws-sdk/client-dynamodb": /^src\/journal\/dynamodb\.ts$/,
   libsql: /^src\/(?:queue\/embedded|journal\/sqlite)\.ts$/,
   "@kubernetes/client-node": /^src\/cluster\/client-node\.ts$/,
   "@hono/node-server": /^src\/(?:listen|relay|queue\/hub)\.ts$/,
