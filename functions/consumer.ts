@@ -1,6 +1,7 @@
 /** AWS Lambda, SQS: the consumer of one cluster's queue (MPO_RELAY_CLUSTER). */
 import { consume } from "../src/consume.ts";
 import { consumeContext, openCluster } from "../src/consumer.ts";
+import { openJournals, PATIENCE_MS } from "../src/journals.ts";
 import { lambdaConfig, type LambdaContext, lambdaQueue, recordsOf } from "../src/lambda.ts";
 import { logTo } from "../src/observe.ts";
 import { openQueues } from "../src/queues.ts";
@@ -9,8 +10,9 @@ const cluster = process.env["MPO_RELAY_CLUSTER"] ?? "";
 const config = await lambdaConfig();
 const observer = logTo(process.stdout);
 const queues = await openQueues(config, { clusters: [cluster], unparsed: false, as: "owner", observer });
+const { note } = await openJournals(config, { observer, patienceMs: PATIENCE_MS });
 const overrides = openCluster(config, cluster);
-const context = consumeContext(config, { cluster, queue: lambdaQueue(queues.of(cluster)), overrides, observer });
+const context = consumeContext(config, { cluster, queue: lambdaQueue(queues.of(cluster)), overrides, observer, note });
 
 /** The rest of a run, an API call that hangs included, must end before Lambda ends us. */
 const RESERVE_MS = 20_000;

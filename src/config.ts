@@ -22,7 +22,11 @@ export type OpenableQueue = Exclude<QueueForm, { kind: "env" }>;
 export type SqsForm = Extract<QueueForm, { kind: "sqs" | "env" }>;
 
 /** Where it is written down what became of each push. */
-export type JournalForm = { kind: "embedded"; folder: string };
+export type JournalForm =
+  | { kind: "embedded"; folder: string } // beside a queue, or alone
+  | { kind: "dynamodb"; table: string }
+  | { kind: "env"; name: string } // a variable that holds the name of a DynamoDB table
+  | { kind: "hub" }; // each cluster's entries lie at the hub that lends its queue
 
 /** A secret by reference: read at run time, cached, read again on rotation. Never the secret itself. */
 export type SecretRef = { kind: "env"; name: string } | { kind: "file"; path: string };
@@ -181,8 +185,14 @@ function complete(file: z.output<ReturnType<typeof relaySchema>>): RelayConfig {
     ...file,
     sources: file.sources.map((source) => ({ ...source, clusters: source.clusters ?? names })),
     unparsed: file.unparsed ?? embedded?.queue ?? null,
-    journal: file.journal === "off" ? null : (file.journal ?? (embedded?.queue.kind === "embedded" ? embedded.queue : null)),
+    journal: file.journal === "off" ? null : (file.journal ?? usualJournal(Object.values(file.clusters))),
   };
+}
+
+/** Beside an embedded queue; at the hub where all queues are. */
+function usualJournal(clusters: readonly Pick<ClusterConfig, "queue">[]): JournalForm | null {
+  const queues = clusters.map(({ queue }) => queue);
+  return queues.find((queue) => queue.kind === "embedded") ?? (queues.every(({ kind }) => kind === "hub") ? { kind: "hub" } : null);
 }
 
 /** Makes a queue's form openable: reads the variable that it names. Throws an Error that names the variable, never its value. */
@@ -193,6 +203,14 @@ export function resolveQueue(form: QueueForm, env: NodeJS.ProcessEnv = process.e
   const read = readQueueUrl(value);
   if (read instanceof Refusal) throw new Error(`the variable ${form.name}: ${read.message}${read.hint ? `; ${read.hint}` : ""}`);
   return read.kind === "sqs" ? { ...read, region: form.region, endpoint: form.endpoint } : read;
+}
+
+/** The name of the journal's table. Throws an Error that names the variable where it is not set. */
+export function resolveTable(form: Extract<JournalForm, { kind: "dynamodb" | "env" }>, env: NodeJS.ProcessEnv = process.env): string {
+  if (form.kind === "dynamodb") return form.table;
+  const value = env[form.name]?.trim();
+  if (!value) throw new Error(`the journal's variable ${form.name} is not set in this process; it must hold the name of a DynamoDB table`);
+  return value;
 }
 
 /** The same for a webhook's queue. */

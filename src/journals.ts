@@ -1,8 +1,10 @@
 /** Opens the journal that a configuration names, so that it never holds up a push. */
-import type { JournalForm, RelayConfig } from "./config.ts";
+import { type RelayConfig, resolveTable } from "./config.ts";
 import type { Journal, Note } from "./journal/journal.ts";
 import type { Observer } from "./observe.ts";
-import { ADVICE, type RelayError, toRelayError } from "./outcome.ts";
+import { ADVICE, RelayError, toRelayError } from "./outcome.ts";
+import { within } from "./patience.ts";
+import { createSecretReader } from "./secrets.ts";
 
 /** `journal` is null where none is configured, or none can be opened. */
 export interface Journals {
@@ -11,34 +13,83 @@ export interface Journals {
   close(): Promise<void>;
 }
 
+export interface JournalsOptions {
+  readonly observer: Observer;
+  /** How long a note may take: what it is about waits meanwhile. */
+  readonly patienceMs: number;
+  readonly env?: NodeJS.ProcessEnv;
+  /** False for commands: a file that is not there is made by the relay whose it is. */
+  readonly create?: boolean;
+}
+
+/** The shortest patience of a sender is a second, and most of it is the queue's. */
+export const EDGE_PATIENCE_MS = 300;
+/** Enough for a new connection on a slow line. */
+export const PATIENCE_MS = 2_000;
+
+type Named = Pick<RelayConfig, "journal" | "clusters">;
+
 /** For processes that write: one that cannot be opened is told, and they go on without it. Queues are opened before: a new one wants an empty folder. */
-export async function openJournals(config: Pick<RelayConfig, "journal">, observer: Observer): Promise<Journals> {
-  const journal = config.journal && (await openForm(config.journal, true).catch((thrown: unknown) => tell(thrown, observer)));
+export async function openJournals(config: Named, { observer, patienceMs, env, create = true }: JournalsOptions): Promise<Journals> {
+  const journal = config.journal && (await openForm(config, { create, env }).catch((thrown: unknown) => tell(thrown, observer)));
   if (!journal) return { journal: null, note: async () => {}, close: async () => {} };
-  return { journal, note: noteIn(journal, observer), close: () => journal.close() };
+  return { journal, note: noteIn(journal, patienceMs, observer), close: () => journal.close() };
 }
 
 /** For commands that read. Throws RelayError JOURNAL_UNAVAILABLE. */
-export function openJournal(form: JournalForm): Promise<Journal> {
-  return openForm(form, false);
+export function openJournal(config: Named, env: NodeJS.ProcessEnv): Promise<Journal> {
+  return openForm(config, { create: false, env });
 }
 
-async function openForm(form: JournalForm, create: boolean): Promise<Journal> {
-  const { openSqliteJournal } = await import("./journal/sqlite.ts");
-  return openSqliteJournal(form.folder, { create });
+async function openForm(
+  { journal: form, clusters }: Named,
+  { create, env = process.env }: { create: boolean; env?: NodeJS.ProcessEnv | undefined },
+): Promise<Journal> {
+  switch (form?.kind) {
+    case "embedded": {
+      const { openSqliteJournal } = await import("./journal/sqlite.ts");
+      return openSqliteJournal(form.folder, { create });
+    }
+    case "dynamodb":
+    case "env":
+      return openTable(resolveTable(form, env));
+    case "hub": {
+      const { openRemoteJournal } = await import("./queue/hub/remote.ts");
+      const readSecret = createSecretReader({ env });
+      return openRemoteJournal(
+        Object.entries(clusters).flatMap(([name, { queue, hub: access }]) =>
+          queue.kind === "hub" && access ? [{ url: queue.url, queue: name, access, readSecret }] : [],
+        ),
+      );
+    }
+    case undefined:
+      throw new RelayError("JOURNAL_UNAVAILABLE", "the configuration names no journal");
+  }
+}
+
+/** The SDK is loaded with the first entry: what a Lambda function loads at import is counted. */
+function openTable(table: string): Journal {
+  let opening: Promise<Journal> | null = null;
+  const opened = () => (opening ??= import("./journal/dynamodb.ts").then(({ openDynamoJournal }) => openDynamoJournal(table)));
+  return {
+    name: `the DynamoDB table ${table}`,
+    append: async (entries) => (await opened()).append(entries),
+    read: async (wanted) => (await opened()).read(wanted),
+    close: async () => (await opening)?.close(),
+  };
 }
 
 /** After a failure: each try takes time from the pushes. */
 const PAUSE_MS = 1000;
 
 /** One alarm for a journal that fails again and again. */
-function noteIn(journal: Journal, observer: Observer): Note {
+function noteIn(journal: Journal, patienceMs: number, observer: Observer): Note {
   let isTold = false;
   let pausedUntil = 0;
   return async (entries) => {
     if (entries.length === 0 || Date.now() < pausedUntil) return;
     try {
-      await journal.append(entries);
+      await within(patienceMs, journal.append(entries), "JOURNAL_UNAVAILABLE");
       isTold = false;
     } catch (thrown) {
       if (!isTold) tell(thrown, observer);

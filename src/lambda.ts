@@ -19,11 +19,13 @@ export async function lambdaConfig(): Promise<RelayConfig> {
     throw new Error(`${what}: only mpo-relay serve takes deliveries from a queue; take it out here, and run serve beside the functions`);
   }
   const places = Object.entries(config.clusters).map(([name, { queue }]) => ({ where: `clusters.${name}.queue`, form: queue }));
-  const embedded = [...places, { where: "unparsed", form: config.unparsed }].filter(({ form }) => form?.kind === "embedded");
+  const embedded = [...places, { where: "unparsed", form: config.unparsed }, { where: "journal", form: config.journal }].filter(
+    ({ form }) => form?.kind === "embedded",
+  );
   if (embedded.length === 0) return config;
   const where = embedded.map((place) => place.where).join(", ");
   throw new Error(
-    `${where}: an embedded queue needs a disk that lasts, and a Lambda function has none; write env:NAME (see infra/relay.example.yaml)`,
+    `${where}: what is embedded needs a disk that lasts, and a Lambda function has none; write env:NAME (see infra/relay.example.yaml)`,
   );
 }
 

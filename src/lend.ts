@@ -1,15 +1,17 @@
-/** The hub of a process: its embedded queues, lent to the workers of their clusters over TLS. */
+/** The hub of a process: its embedded queues, lent to the workers of their clusters over TLS; and its journal, for what they say became of the records. */
 import type { HubConfig, RelayConfig } from "./config.ts";
 import { type Certificate, listen, type Listening } from "./listen.ts";
 import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
 import { hubGate, type Lent } from "./queue/hub/gate.ts";
+import type { LentJournal } from "./queue/hub/journal.ts";
 import type { Queues } from "./queues.ts";
 import type { SecretReader } from "./secrets.ts";
 
 export interface LendOptions {
   readonly config: Pick<RelayConfig, "clusters">;
   readonly queues: Pick<Queues, "owned">;
+  readonly journal: LentJournal | null;
   readonly readSecret: SecretReader;
   readonly observer: Observer;
 }
@@ -20,7 +22,7 @@ const RENEW_MS = 30_000;
 /** Throws an Error that says what to do where the certificate cannot be read, or the port cannot be had. */
 export async function startHub(hub: HubConfig, options: LendOptions): Promise<Pick<Listening, "url" | "port" | "stop">> {
   const { readSecret, observer } = options;
-  const gate = hubGate({ lent: lentBy(options), readSecret, observer });
+  const gate = hubGate({ lent: lentBy(options), journal: options.journal, readSecret, observer });
   const certificate = await certificateOf(hub, readSecret);
   const listening = await listen({
     ...hub.listen,

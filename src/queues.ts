@@ -1,8 +1,8 @@
 /** Opens the queues that a configuration names, each adapter only where a form asks for it, and fans a delivery's records out to them. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { type ClusterConfig, type RelayConfig, resolveQueue, resolveSqs, type SqsForm } from "./config.ts";
 import type { Observer } from "./observe.ts";
 import { RelayError, toRelayError } from "./outcome.ts";
+import { within } from "./patience.ts";
 import type { EmbeddedStore } from "./queue/embedded.ts";
 import type { LendableQueue } from "./queue/hub/server.ts";
 import type { DeadLetters, NewDeadLetter, NewRecord, Queue } from "./queue/queue.ts";
@@ -82,7 +82,7 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
     },
     async storeUnparsed(letter) {
       if (!unparsed) throw new RelayError("QUEUE_UNAVAILABLE", "there is no place for deliveries that could not be read");
-      if ((await within(2 * SEND_MS, unparsed.deadLetters.count())) >= config.limits.unparsed) {
+      if ((await within(2 * SEND_MS, unparsed.deadLetters.count(), "QUEUE_UNAVAILABLE")) >= config.limits.unparsed) {
         const { webhook, bytes, sha256 } = storedDelivery(letter.body) ?? {};
         observer.alarm("UNPARSED_FULL", {
           what: "too many unread deliveries are kept already; this one is only named here. Redrive or purge them: `mpo-relay dlq list --cluster unparsed`",
@@ -93,7 +93,8 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
         });
         return false;
       }
-      await within(2 * SEND_MS, unparsed.deadLetters.put(letter));
+      // a write that goes on behind the 503 is harmless: the sender tries again, and a second dead letter says the same
+      await within(2 * SEND_MS, unparsed.deadLetters.put(letter), "QUEUE_UNAVAILABLE");
       return true;
     },
     async ready() {
@@ -126,20 +127,6 @@ async function twice(send: () => Promise<void>): Promise<void> {
     await send();
   } catch {
     await send();
-  }
-}
-
-/** A write that goes on behind the 503 is harmless: the sender tries again, and a second dead letter says the same. */
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  const patience = new AbortController();
-  const late = sleep(ms, undefined, { signal: patience.signal, ref: false }).then(() => {
-    throw new RelayError("QUEUE_UNAVAILABLE", `no answer within ${ms} ms`);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    patience.abort();
-    late.catch(() => {});
   }
 }
 

@@ -9,7 +9,7 @@ import { consumeContext, openCluster } from "./consumer.ts";
 import { watchExpiry } from "./expiry.ts";
 import { startHub } from "./lend.ts";
 import { createLimiter } from "./limiter.ts";
-import { type Journals, openJournals } from "./journals.ts";
+import { EDGE_PATIENCE_MS, type Journals, openJournals, PATIENCE_MS } from "./journals.ts";
 import { listen } from "./listen.ts";
 import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
@@ -51,7 +51,7 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
     as: "owner",
     observer,
   });
-  const journals = await openJournals(config, observer);
+  const journals = await openJournals(config, { observer, patienceMs: isEdge ? EDGE_PATIENCE_MS : PATIENCE_MS });
   const stopping: (() => Promise<void>)[] = [];
   const stopAll = async () => {
     await Promise.all(stopping.map((stop) => stop()));
@@ -70,7 +70,7 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
     const context = edgeContext(config, queues, telling);
     const edge = isEdge ? await startEdge(context, queues, journals) : null;
     if (edge) stopping.push(edge.stop);
-    const hub = isEdge && config.hub ? await startHub(config.hub, { ...context, queues }) : null;
+    const hub = isEdge && config.hub ? await startHub(config.hub, { ...context, queues, journal: journals.journal }) : null;
     if (hub) stopping.push(hub.stop);
     for (const webhook of isEdge ? Object.keys(config.webhooks) : []) stopping.push(await startInbox(webhook, context));
     const ports = { port: edge?.port ?? null, ...(hub && { hubPort: hub.port }) };

@@ -1,6 +1,6 @@
 /** What becomes of a record after its run: acknowledge, defer or bury. Pure; the table itself is TREATMENT in outcome.ts. */
 import { encode, type RenewRequest } from "./event.ts";
-import { entryOf, type NewEntry } from "./journal/journal.ts";
+import { entryOf, type NewEntry, type Stage } from "./journal/journal.ts";
 import { type Detail, type Outcome, type RelayError, TREATMENT } from "./outcome.ts";
 import { MAX_DELAY_SECONDS, type NewDeadLetter, type NewRecord } from "./queue/queue.ts";
 
@@ -55,8 +55,7 @@ function letterOf(request: RenewRequest, error: RelayError, now: Date): NewDeadL
 /** What the journal is told of it; null: a look that only leads to the next one is nothing to write down. */
 export function entryAbout(request: RenewRequest, outcome: Outcome, settlement: Settlement, now: Date): NewEntry | null {
   const at = now.toISOString();
-  const entry = (stage: NewEntry["stage"], detail: Detail) =>
-    entryOf(request, stage, at, { nudge: request.nudge, ...outcome.detail, ...detail });
+  const entry = (stage: Stage, detail: Detail) => entryOf(request, stage, at, { nudge: request.nudge, ...outcome.detail, ...detail });
   if (outcome.kind === "done") return outcome.code === "UNWATCHED" ? null : entry(outcome.code, {});
   if (outcome.kind === "skipped") return entry(outcome.reason, {});
   // what only asked whether the module came up: the pick-up stays the last that is known

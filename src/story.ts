@@ -13,7 +13,7 @@ export interface ClusterStory {
   /** The latest stage. */
   readonly outcome: string;
   readonly at: string;
-  /** Deckhouse's message, the API server's error, or what else the outcome says. */
+  /** Deckhouse's message, the API server's error, an operator's reason (else that of the dead letter), or what else the outcome says. */
   readonly why: string | null;
   /** The push whose nudge covers this one, where the outcome is JOINED: what became of that one became of this one. */
   readonly coveredBy: string | null;
@@ -75,7 +75,7 @@ function clusterStory(entries: readonly Entry[]): ClusterStory {
     state: stateOf(latest),
     outcome: stage,
     at: last,
-    why: text("why") ?? text("message"),
+    why: text("why") ?? text("message") ?? text("code"),
     coveredBy: stage === "JOINED" ? text("coveredBy") : null,
     stages: stages
       .toSorted((a, b) => a.at.localeCompare(b.at) || rank(a) - rank(b))
@@ -83,7 +83,17 @@ function clusterStory(entries: readonly Entry[]): ClusterStory {
   };
 }
 
-const DONE = new Set(["PICKED_UP", "RUNNING", "SUPERSEDED", "UNVERIFIED", "JOINED", "NOT_OVERRIDDEN", "TAG_DIFFERS", "OTHER_SOURCE"]);
+const DONE = new Set([
+  "PICKED_UP",
+  "RUNNING",
+  "SUPERSEDED",
+  "UNVERIFIED",
+  "JOINED",
+  "NOT_OVERRIDDEN",
+  "TAG_DIFFERS",
+  "OTHER_SOURCE",
+  "FORCED",
+]);
 const FAILED = new Set(["REFUSED", "MODULE_ERROR", "PURGED"]);
 
 /** `buried` says that the record became a dead letter. A stage that a newer relay wrote counts as one on the way. */

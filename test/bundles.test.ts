@@ -6,26 +6,33 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type FauxqsServer, startFauxqs } from "fauxqs";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import * as z from "zod";
 import { encode } from "../src/event.ts";
+import { openDynamoJournal } from "../src/journal/dynamodb.ts";
 import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
 import { deliveriesOf } from "./contracts/deliveries.ts";
+import { startDynamo, type TestDynamo } from "./support/dynamodb.ts";
 import { requestOf } from "./support/relay.ts";
 
 const root = join(import.meta.dirname, "..");
 const SECRET = "a-secret-that-no-log-may-hold";
+const TABLE = "journal";
 const START_MS = 60_000;
 
 let folder = "";
 let sqs: FauxqsServer;
+let dynamo: TestDynamo;
 beforeAll(async () => {
+  dynamo = await startDynamo();
+  await dynamo.createTable(TABLE);
   folder = await mkdtemp(join(tmpdir(), "mpo-relay-bundles-"));
   await cp(join(root, "dist/lambda"), folder, { recursive: true });
   sqs = await startFauxqs({ port: 0, logger: false });
 });
 afterAll(async () => {
   await sqs.stop();
+  await dynamo.close();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -111,7 +118,7 @@ describe("edge.mjs", () => {
   const answer = z.object({ statusCode: z.number(), body: z.string() });
   const endpoint = () => `http://127.0.0.1:${sqs.port}`;
 
-  async function startEdge() {
+  async function startEdge(part: Readonly<Record<string, unknown>> = {}, env: Readonly<Record<string, string>> = {}) {
     const [queue, unparsed] = [createQueue(), createQueue()];
     const config = {
       webhooks: { registry: { provider: "distribution", secret: "env:WEBHOOK_SECRET" } },
@@ -119,12 +126,14 @@ describe("edge.mjs", () => {
       clusters: { dev: { queue: "env:MPO_RELAY_QUEUE", endpoint: endpoint() } },
       limits: { body: 4096 },
       unparsed: "env:MPO_RELAY_UNPARSED",
+      ...part,
     };
     const variables = {
       WEBHOOK_SECRET: SECRET,
       MPO_RELAY_QUEUE: queue.url,
       MPO_RELAY_UNPARSED: unparsed.url,
       AWS_ENDPOINT_URL_SQS: endpoint(),
+      ...env,
     };
     const edge = await start("edge", config, variables);
     return { queue, unparsed, output: edge.output, invoke: async (given: unknown) => answer.parse(await edge.invoke(given)) };
@@ -161,6 +170,46 @@ describe("edge.mjs", () => {
     START_MS,
   );
 
+  const journal = { journal: "env:MPO_RELAY_JOURNAL" };
+
+  test(
+    "writes down what it stored, and tells it to whoever has the webhook's credential",
+    async () => {
+      const { invoke, output } = await startEdge(journal, { ...dynamo.env, MPO_RELAY_JOURNAL: TABLE });
+      const { key } = z.object({ key: z.string() }).parse(JSON.parse((await invoke(event(delivery.body))).body));
+      const question = event(delivery.body, { method: "GET", path: `/pushes/${key}` });
+      const told = await invoke(question);
+      expect(JSON.parse(told.body)).toMatchObject({
+        key,
+        state: "waiting",
+        applied: null,
+        clusters: [{ cluster: "dev", outcome: "QUEUED" }],
+      });
+      const stranger = event(delivery.body, { method: "GET", path: `/pushes/${key}`, secret: "another-secret" });
+      expect(await invoke(stranger)).toMatchObject({ statusCode: 401 });
+      expect(output()).not.toContain("JOURNAL_UNAVAILABLE");
+    },
+    START_MS,
+  );
+
+  test(
+    "takes a delivery while its journal answers nothing, and tells of it once",
+    async () => {
+      const silent = createServer(() => {}).listen(0, "127.0.0.1");
+      await once(silent, "listening");
+      const address = silent.address();
+      const endpointUrl = `http://127.0.0.1:${typeof address === "object" && address ? address.port : expect.fail("no port")}`;
+      const env = { ...dynamo.env, AWS_ENDPOINT_URL_DYNAMODB: endpointUrl, MPO_RELAY_JOURNAL: TABLE };
+      const { invoke, output, queue } = await startEdge(journal, env);
+      running.push(async () => void silent.close());
+      expect(await invoke(event(delivery.body))).toMatchObject({ statusCode: 202 });
+      expect(await invoke(event(delivery.body))).toMatchObject({ statusCode: 202 });
+      expect(queue.records()).toHaveLength(2);
+      expect(output().match(/"alarm":"JOURNAL_UNAVAILABLE","why":"no answer within 300 ms"/g)).toHaveLength(1);
+    },
+    START_MS,
+  );
+
   test("asks the sender to try again while SQS cannot be reached", async () => {
     const queue = `http://127.0.0.1:${await closedPort()}/queue`;
     const config = {
@@ -176,7 +225,11 @@ describe("edge.mjs", () => {
 
   test.each([
     ["a wrong configuration", { clusters: {} }, "there is no cluster"],
-    ["an embedded queue", { clusters: { dev: { queue: "embedded:" } } }, "an embedded queue needs a disk that lasts"],
+    [
+      "an embedded queue",
+      { clusters: { dev: { queue: "embedded:" } } },
+      "clusters.dev.queue, unparsed, journal: what is embedded needs a disk that lasts",
+    ],
     ["a queue's variable that is not set", { clusters: { dev: { queue: "env:NOT_SET" } } }, "variable NOT_SET is not set"],
   ])("does not start with %s, and says why", async (_what, config, text) => {
     await expect(start("edge", config, {})).rejects.toThrow(text);
@@ -204,11 +257,11 @@ describe("consumer.mjs", () => {
     })),
   });
 
-  async function startConsumer(env: Readonly<Record<string, string>> = {}) {
+  async function startConsumer(env: Readonly<Record<string, string>> = {}, part: Readonly<Record<string, unknown>> = {}) {
     const queue = createQueue();
     const kubernetes = { server: api.url, ca: "env:CLUSTER_CA", token: "env:CLUSTER_TOKEN" };
     const endpoint = `http://127.0.0.1:${sqs.port}`;
-    const config = { clusters: { dev: { queue: "env:MPO_RELAY_QUEUE", endpoint, kubernetes } } };
+    const config = { clusters: { dev: { queue: "env:MPO_RELAY_QUEUE", endpoint, kubernetes } }, ...part };
     const variables = { MPO_RELAY_CLUSTER: "dev", MPO_RELAY_QUEUE: queue.url, CLUSTER_CA: api.ca, CLUSTER_TOKEN: SECRET, ...env };
     return { queue, ...(await start("consumer", config, variables)) };
   }
@@ -236,6 +289,18 @@ describe("consumer.mjs", () => {
     expect(queue.records()).toEqual([expect.objectContaining({ kind: "renew", attempt: 1 })]);
     expect(output()).toMatch(/"alarm":"CLUSTER_(?:UNREACHABLE|UNAUTHORIZED)"/);
     expect(output()).not.toContain(SECRET);
+  });
+
+  test("writes down what became of each record", async () => {
+    const { invoke, output } = await startConsumer({ ...dynamo.env }, { journal: `dynamodb:${TABLE}` });
+    const key = "consumer00001";
+    expect(await invoke(event(encode(requestOf({ key, receivedAt: now(), pushedAt: now() }))))).toEqual({ batchItemFailures: [] });
+    for (const [name, value] of Object.entries(dynamo.env)) vi.stubEnv(name, value);
+    const written = openDynamoJournal(TABLE);
+    expect(await written.read({ key, limit: 9 })).toMatchObject([{ stage: "NUDGED", cluster: "dev", module: "echo" }]);
+    await written.close();
+    vi.unstubAllEnvs();
+    expect(output()).not.toContain("JOURNAL_UNAVAILABLE");
   });
 
   test("gives back exactly what could not be settled", async () => {
@@ -297,6 +362,7 @@ describe("what is loaded", () => {
   test.each(["edge", "consumer"])("%s.mjs: at most 500 KiB at import, and nothing that only the Node processes need", async (name) => {
     const { bytes, inputs, packages } = atImport((await meta()).lambda, name);
     expect(bytes).toBeLessThanOrEqual(500 * 1024);
+    expect(inputs.filter((file) => file.includes("@aws-sdk/client-dynamodb"))).toEqual([]);
     expect(inputs).toContain("src/queues.ts");
     expect(inputs.filter((file) => /node_modules\/(?:@kubernetes|yaml|libsql|commander|@hono|pino-pretty|jose)\//.test(file))).toEqual([]);
     expect(inputs).not.toContain("src/relay.ts");
@@ -321,6 +387,7 @@ describe("what is loaded", () => {
     expect(await readFile(join(root, "dist/cli.js"), "utf8")).toMatch(/^#!\/usr\/bin\/env node\n/);
     const { packages } = closure((await meta()).cli, ["dist/cli.js"]);
     const heavy = [
+      "@aws-sdk/client-dynamodb",
       "@aws-sdk/client-sqs",
       "@hono/node-server",
       "@kubernetes/client-node",

@@ -155,6 +155,22 @@ clusters:
     });
   });
 
+  it("writes the journal where it says", async () => {
+    const journal = async (text: string) =>
+      (await loaded(`{ clusters: { dev: { queue: "embedded:" } }, journal: "${text}" }`)).config.journal;
+    expect(await journal("embedded:../j")).toEqual({ kind: "embedded", folder: join(folder, "../j") });
+    expect(await journal("dynamodb:mpo-relay.Journal_1")).toEqual({ kind: "dynamodb", table: "mpo-relay.Journal_1" });
+    expect(await journal("env:JOURNAL")).toEqual({ kind: "env", name: "JOURNAL" });
+  });
+
+  it.each<[string, string, unknown]>([
+    ["at the hub, where all queues are there", 'queue: "hub:https://hub.example.com", hubToken: file:t', { kind: "hub" }],
+    ["nowhere, beside SQS", 'queue: "https://sqs.eu-central-1.amazonaws.com/1/dev"', null],
+  ])("keeps the journal %s", async (_where, cluster, journal) => {
+    expect((await loaded(`clusters: { dev: { ${cluster} } }`)).config.journal).toEqual(journal);
+    expect((await loaded(`{ clusters: { dev: { ${cluster} } }, journal: off }`)).config.journal).toBeNull();
+  });
+
   it("takes everything that can be written", async () => {
     const { config } = await loaded(`
 webhooks:
@@ -521,6 +537,9 @@ describe("each problem, with its path and a hint", () => {
       withCluster({ queue: "https://user:hunter2@sqs.example.com/q" }),
       "clusters.dev.queue: a URL here holds no credential",
     ],
+    ["journal", withTop({ journal: "hub:https://hub.example.com" }), "journal: not a journal"],
+    ["journal's table", withTop({ journal: "dynamodb:arn:aws:dynamodb:eu-central-1:1:table/j" }), "journal: not a table's name"],
+    ["journal's variable", withTop({ journal: "env:A-B" }), "journal: env: needs the name of a variable"],
     ["hub", withCluster({ queue: "hub:nowhere" }), "clusters.dev.queue: not a URL"],
     ["hub path", withCluster({ queue: "hub:https://hub.example.com/dev" }), "clusters.dev.queue: a hub's address ends with its port"],
     [

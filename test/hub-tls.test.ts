@@ -323,7 +323,7 @@ describe("a restart of the hub", () => {
     await hub.stop();
     const stands = new EventEmitter();
     const cut = once(stands, "cut");
-    await hub.start(cutAt(where, () => stands.emit("cut")));
+    await hub.start({ lend: cutAt(where, () => stands.emit("cut")) });
     const [record] = await queue.receive(take);
     const deferring = queue.defer([{ record: record ?? expect.fail("no record"), next: { body: "new" } }]).then(
       () => "done",

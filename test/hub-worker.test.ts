@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { ClusterConfig, HubAccess, RelayConfig } from "../src/config.ts";
 import { encode } from "../src/event.ts";
+import { openSqliteJournal } from "../src/journal/sqlite.ts";
 import { openEmbedded } from "../src/queue/embedded.ts";
 import { openFolder } from "../src/queue/folder.ts";
 import { type Relay, startRelay } from "../src/relay.ts";
@@ -64,6 +65,7 @@ function hubConfig(port = 0): RelayConfig {
     webhooks: { registry: { ...webhook, secret: env("HOOK") } },
     clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: access, uid: null, events: false } },
     unparsed: queue,
+    journal: queue,
     hub: { listen: { host: "127.0.0.1", port }, tls: { certificate: env("HUB_CERT"), key: env("HUB_KEY") } },
   });
 }
@@ -73,6 +75,7 @@ function workerConfig(url: string, part: Partial<ClusterConfig> = {}): RelayConf
   return configOf({
     webhooks: {},
     sources: [],
+    journal: { kind: "hub" },
     clusters: { dev: { queue: { kind: "hub", url }, deadLetters: null, kubernetes, hub, uid: api.uid, events: false, ...part } },
     tuning: { cooldownMs: 200, looksMs: [100, 200, 400, 800, 1600, 3200], patchesPerSecond: 1000 },
   });
@@ -102,6 +105,10 @@ it("a push reaches a cluster that only its worker can reach, and its effect is l
   api.store.patchStatus(MPO, "echo", { imageDigest: digestOf("a"), message: "Ready", updatedAt: "2026-11-24T12:00:00Z" });
   await vi.waitFor(() => expect(atWorker.outcomes()).toContain("PICKED_UP"), waited);
   expect([atHub.codes(), atWorker.codes()]).toEqual([[], []]);
+  const journal = openSqliteJournal(join(folder, "queue"), { create: false });
+  const stages = (await journal.read({ limit: 9 })).map(({ stage, cluster, webhook: by }) => ({ stage, cluster, by }));
+  await journal.close();
+  expect(stages.toReversed()).toEqual(["QUEUED", "NUDGED", "PICKED_UP"].map((stage) => ({ stage, cluster: "dev", by: "registry" })));
 });
 
 it("a hub that is away is told of once; what it takes when it is back is applied", async () => {
@@ -238,6 +245,18 @@ describe("the command line", () => {
         "refuses our token for this queue (status 401): clusters.dev.hubToken must name the same token here and there",
       ),
     });
+  });
+
+  it("history works from the worker's side, by the worker's token", async () => {
+    const hub = await start(hubConfig(), atHub);
+    expect(await push(hub, "1", digestOf("a"))).toBe(202);
+    const config = workerFile(urlOf(hub), api.uid);
+    expect(await mpoRelay(["history", "--config", config], process.env)).toMatchObject({
+      exitCode: 0,
+      out: expect.stringMatching(/echo:main +dev +QUEUED/),
+    });
+    const refused = await mpoRelay(["history", "--config", config], { ...process.env, HUB_TOKEN: "a-token-of-nobody-0123456789" });
+    expect(refused).toMatchObject({ exitCode: 1, err: expect.stringContaining("clusters.dev.hubToken must name the same token") });
   });
 
   it("check names hub, queue and references that cannot be read", async () => {

@@ -129,6 +129,19 @@ describe("the queues", () => {
   });
 });
 
+describe("the journal's table", () => {
+  test("costs nothing while nobody pushes, forgets, is encrypted, and goes with nobody's mistake", async () => {
+    expect(properties("Journal")).toMatchObject({
+      BillingMode: "PAY_PER_REQUEST",
+      TimeToLiveSpecification: { AttributeName: "expires", Enabled: true },
+      SSESpecification: { SSEEnabled: true },
+      DeletionProtectionEnabled: true,
+    });
+    const kept = JSON.parse(await text(".serverless/cloudformation-template-update-stack.json"));
+    expect(kept.Resources["Journal"]).toMatchObject({ DeletionPolicy: "Retain", UpdateReplacePolicy: "Retain" });
+  });
+});
+
 describe("the functions", () => {
   test("run on a supported runtime, each under its own role, with a log group that forgets", () => {
     for (const name of ["Edge", "Consumer"]) {
@@ -155,10 +168,10 @@ describe("the functions", () => {
     const loaded = await loadConfig({ file: join(copy, "dist/lambda/relay.json") });
     if (!loaded.ok) return expect(loaded.problems).toEqual([]);
     const named = (part: unknown) => [...JSON.stringify(part).matchAll(/"kind":"env","name":"(\w+)"/g)].map(([, name = ""]) => name);
-    const { webhooks, clusters, unparsed } = loaded.config;
+    const { webhooks, clusters, unparsed, journal } = loaded.config;
     const queues = Object.values(clusters).map(({ queue }) => queue);
-    const edge = new Set(["MPO_RELAY_CONFIG", ...named([webhooks, queues, unparsed])]);
-    const consumer = new Set(["MPO_RELAY_CONFIG", "MPO_RELAY_CLUSTER", ...named(clusters)]);
+    const edge = new Set(["MPO_RELAY_CONFIG", ...named([webhooks, queues, unparsed, journal])]);
+    const consumer = new Set(["MPO_RELAY_CONFIG", "MPO_RELAY_CLUSTER", ...named([clusters, journal])]);
     expect(Object.keys(variables("Edge")).toSorted()).toEqual([...edge].toSorted());
     expect(Object.keys(variables("Consumer")).toSorted()).toEqual([...consumer].toSorted());
     expect(Object.keys(clusters)).toContain(variables("Consumer")["MPO_RELAY_CLUSTER"]);
@@ -190,11 +203,13 @@ describe("the roles", () => {
     [
       "EdgeRole",
       ["EdgeLogGroup: logs:CreateLogStream", "EdgeLogGroup: logs:PutLogEvents"],
+      ["Journal: dynamodb:Query", "Journal: dynamodb:UpdateItem"],
       ["Queue", "UnparsedQueue"].flatMap((queue) => [`${queue}: sqs:GetQueueAttributes`, `${queue}: sqs:SendMessage`]),
     ],
     [
       "ConsumerRole",
       ["ConsumerLogGroup: logs:CreateLogStream", "ConsumerLogGroup: logs:PutLogEvents"],
+      ["Journal: dynamodb:UpdateItem"],
       [
         "DeadLetters: sqs:GetQueueUrl",
         "DeadLetters: sqs:SendMessage",
@@ -204,12 +219,12 @@ describe("the roles", () => {
         "Queue: sqs:SendMessage",
       ],
     ],
-  ])("%s allows this and nothing else", (name, logs, queues) => {
+  ])("%s allows this and nothing else", (name, logs, journal, queues) => {
     const statements = role.parse(properties(name)).Policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
     const allowed = statements.flatMap(({ Action, Resource }) =>
       Resource.flatMap((resource) => Action.map((action) => `${resource}: ${action}`)),
     );
-    expect(allowed.toSorted()).toEqual([...logs, ...queues].toSorted());
+    expect(allowed.toSorted()).toEqual([...logs, ...journal, ...queues].toSorted());
     expect(properties(name)["AssumeRolePolicyDocument"]).toMatchObject({
       Statement: [{ Effect: "Allow", Principal: { Service: "lambda.amazonaws.com" }, Action: "sts:AssumeRole" }],
     });

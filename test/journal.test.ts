@@ -12,6 +12,7 @@ import { journalContract } from "./contracts/journal.ts";
 import { at, fakeObserver, requestOf } from "./support/relay.ts";
 
 let folder: string;
+const config = () => ({ journal: { kind: "embedded", folder }, clusters: {} }) as const;
 beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), "journal-"))));
 afterEach(() => rm(folder, { recursive: true }));
 
@@ -60,7 +61,7 @@ describe("the SQLite journal", () => {
   it("keeps no process from its work when it cannot be opened: it is told", async () => {
     await writeFile(join(folder, "journal.db"), "no database".repeat(1000));
     const { observer, alarms } = fakeObserver();
-    const { journal, note } = await openJournals({ journal: { kind: "embedded", folder } }, observer);
+    const { journal, note } = await openJournals(config(), { observer, patienceMs: 10_000 });
     expect(journal).toBeNull();
     await note([entryOf(requestOf(), "QUEUED", at(0))]);
     expect(alarms.map(({ code }) => code)).toEqual(["JOURNAL_UNAVAILABLE"]);
@@ -68,7 +69,7 @@ describe("the SQLite journal", () => {
 
   it("is told once when it fails again and again, and again when it had worked in between", async () => {
     const { observer, alarms } = fakeObserver();
-    const { journal, note, close } = await openJournals({ journal: { kind: "embedded", folder } }, observer);
+    const { journal, note, close } = await openJournals(config(), { observer, patienceMs: 10_000 });
     await note([entryOf(requestOf(), "QUEUED", at(0))]);
     await close();
     await note([entryOf(requestOf(), "NUDGED", at(1))]);

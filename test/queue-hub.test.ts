@@ -8,6 +8,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { type EmbeddedStore, openEmbedded } from "../src/queue/embedded.ts";
 import { openFolder } from "../src/queue/folder.ts";
 import { openHub, serveHub } from "../src/queue/hub.ts";
+import { journalOfCluster } from "../src/queue/hub/journal.ts";
 import { hubHandler } from "../src/queue/hub/server.ts";
 import { queueContract } from "./contracts/queue.ts";
 
@@ -130,7 +131,7 @@ describe("a caller who goes away", () => {
     await queue.send([{ body: "kept" }]);
     const gone = new AbortController();
     const body = JSON.stringify({ ticket: "t", ...take });
-    const answer = await hubHandler(() => queue).fetch(
+    const answer = await hubHandler(() => ({ queue, journal: journalOfCluster(null, "dev") })).fetch(
       new Request("http://hub/queues/dev/receive", { method: "POST", body, signal: gone.signal }),
     );
     expect(await answer.json()).toMatchObject([{ body: "kept" }]);

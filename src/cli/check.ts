@@ -8,6 +8,7 @@ import {
   type RelayConfig,
   resolveQueue,
   resolveSqs,
+  resolveTable,
   type SecretRef,
 } from "../config.ts";
 import { createSecretReader, refText, type SecretReader } from "../secrets.ts";
@@ -57,7 +58,7 @@ async function referenceWarnings(config: RelayConfig, env: NodeJS.ProcessEnv): P
     try {
       resolve(env);
     } catch (error) {
-      warnings.push({ path, message: messageOf(error), hint: "only the processes that use this queue need it" });
+      warnings.push({ path, message: messageOf(error), hint: "only the processes that use it need it" });
     }
   }
   return warnings;
@@ -114,7 +115,9 @@ function queueForms(config: RelayConfig): { path: string; resolve: (env: NodeJS.
   const others = [...ofClusters, { path: "unparsed", form: config.unparsed }].flatMap(({ path, form }) =>
     form === null ? [] : [{ path, resolve: (env: NodeJS.ProcessEnv) => resolveQueue(form, env) }],
   );
-  return [...ofWebhooks, ...others];
+  const { journal } = config;
+  const ofJournal = journal?.kind === "env" ? [{ path: "journal", resolve: (env: NodeJS.ProcessEnv) => resolveTable(journal, env) }] : [];
+  return [...ofWebhooks, ...others, ...ofJournal];
 }
 
 function summary(config: RelayConfig, file: string): string {

@@ -1,7 +1,7 @@
 /** Which cluster a command works on: the one of one's own kubeconfig, or one that the relay's configuration names. */
 import { type Command, Option } from "commander";
 import type { Overrides } from "../cluster/overrides.ts";
-import type { KubernetesConfig } from "../config.ts";
+import type { KubernetesConfig, RelayConfig } from "../config.ts";
 import { createSecretReader } from "../secrets.ts";
 import { configOption, configured, kubernetesOf } from "./configuration.ts";
 import type { Terminal } from "./terminal.ts";
@@ -28,16 +28,19 @@ export function withClusterOptions(command: Command): Command {
     .addOption(configOption());
 }
 
-/** Throws Failure for a cluster that the configuration does not know, or to which it knows no way. `open` is for kubeconfigs. */
+/** Throws Failure for a cluster that the configuration does not know, or to which it knows no way. `open` is for kubeconfigs; without the relay's configuration `config` is null. */
 export async function atCluster(
   options: ClusterOptions,
   terminal: Terminal,
   open: OpenCluster,
-  work: (overrides: Overrides) => Promise<void>,
+  work: (overrides: Overrides, config: RelayConfig | null) => Promise<void>,
 ): Promise<void> {
-  const overrides = await (options.cluster === undefined ? open(ownCluster(options)) : relaysCluster(options, options.cluster, terminal));
+  const config = options.cluster === undefined ? null : await configured(options.config, terminal);
+  const overrides = await (config === null || options.cluster === undefined
+    ? open(ownCluster(options))
+    : relaysCluster(config, options.cluster));
   try {
-    await work(overrides);
+    await work(overrides, config);
   } finally {
     overrides.close();
   }
@@ -49,8 +52,7 @@ function ownCluster({ kubeconfig, context }: ClusterOptions): Parameters<OpenClu
 }
 
 /** As the relay itself opens it: with `uid` in the configuration, no other cluster is touched. */
-async function relaysCluster({ config: file }: ClusterOptions, name: string, terminal: Terminal): Promise<Overrides> {
-  const config = await configured(file, terminal);
+async function relaysCluster(config: RelayConfig, name: string): Promise<Overrides> {
   kubernetesOf(config, name);
   const { openCluster: openConfigured } = await import("../consumer.ts");
   return openConfigured(config, name);

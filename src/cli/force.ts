@@ -1,13 +1,15 @@
 /** `mpo-relay force <module>`: the only way to a forced redeploy. No push and no rule of the relay ever leads to one. */
 import { Command, Option } from "commander";
+import { type ActOptions, type Acts, openActs, withActOptions } from "./acts.ts";
 import type { Override, Overrides } from "../cluster/overrides.ts";
+import type { Told } from "../journal/journal.ts";
 import { atCluster, type ClusterOptions, openCluster, type OpenCluster, withClusterOptions } from "./cluster-options.ts";
 import { duration } from "./duration.ts";
 import { FORCE, forcedOf } from "./follow.ts";
-import { failOn, find, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn, unlessChanged } from "./override.ts";
+import { BY_HAND, failOn, find, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn, unlessChanged } from "./override.ts";
 import { Failure, messageOf, oneLine, type Terminal, untilInterrupted } from "./terminal.ts";
 
-interface Options extends ClusterOptions {
+interface Options extends ClusterOptions, ActOptions {
   yes?: true;
   timeout: number;
   json?: true;
@@ -17,7 +19,7 @@ const WHO_CAN = "Deckhouse can from autumn 2026 on (deckhouse/deckhouse#22716), 
 const INSTEAD = "instead: push an image with another digest, or let the override follow another tag";
 
 export function forceCommand(terminal: Terminal, open: OpenCluster = openCluster, lookEveryMs = LOOK_EVERY_MS): Command {
-  return withClusterOptions(new Command("force"))
+  return withActOptions(withClusterOptions(new Command("force")))
     .summary("deploy an override's image again though it is the same; restarts Deckhouse")
     .description(
       "Makes Deckhouse load and deploy the image of the override's tag again, even one that it runs already, AND RESTART: until it is back,\n" +
@@ -39,12 +41,31 @@ export function forceCommand(terminal: Terminal, open: OpenCluster = openCluster
     )
     .action((module: string, options: Options) =>
       untilInterrupted((interrupted) =>
-        atCluster(options, terminal, open, (overrides) => force(module, overrides, options, { ...terminal, lookEveryMs }, interrupted)),
+        atCluster(options, terminal, open, async (overrides, config) => {
+          const acts = config && openActs(config, options, terminal);
+          try {
+            await force(module, { overrides, acts }, options, { ...terminal, lookEveryMs }, interrupted);
+          } finally {
+            await acts?.close();
+          }
+        }),
       ),
     );
 }
 
-async function force(module: string, overrides: Overrides, options: Options, terminal: Follower, interrupted: AbortSignal): Promise<void> {
+/** `acts`: where the relay's configuration is known, and so its journal. */
+interface Place {
+  readonly overrides: Overrides;
+  readonly acts: Acts | null;
+}
+
+async function force(
+  module: string,
+  { overrides, acts }: Place,
+  options: Options,
+  terminal: Follower,
+  interrupted: AbortSignal,
+): Promise<void> {
   const startedAt = terminal.now();
   const seen = await find(module, overrides);
   if (seen.apiVersion === "v1alpha1")
@@ -59,6 +80,7 @@ async function force(module: string, overrides: Overrides, options: Options, ter
     throw new Failure(2, `nothing was done: ${what}`, "say --yes to do it");
 
   const nudged = await nudge(module, overrides, terminal, { [FORCE]: "true" });
+  await acts?.note(actedOn(nudged, overrides.cluster, startedAt), "FORCED", startedAt);
   const report = reportOn(nudged, startedAt, options.json === true, terminal);
   report.tell(`asked Deckhouse to deploy it again, key ${nudged.key}; Ctrl-C takes that back`);
   const { progress, last } = await followOrTakeBack(nudged.before, overrides, options.timeout, terminal, interrupted);
@@ -70,6 +92,14 @@ async function force(module: string, overrides: Overrides, options: Options, ter
   report.end("NOT_FORCED", last.status.imageDigest, last.status.message);
   const why = "this Deckhouse cannot, or it is busy, or its deploys fail: see its log";
   throw new Failure(1, `not deployed again after ${report.seconds()} s, and taken back: ${why}`, WHO_CAN, INSTEAD);
+}
+
+/** A redeploy is no push: nobody sent it, and its image is known by its tag alone. */
+function actedOn({ before, key }: { before: Override; key: string }, cluster: string, at: Date): Told {
+  const { name: module, imageTag: tag, status } = before;
+  const image = `${module}:${tag}`;
+  const nobody = { webhook: BY_HAND, actor: null, pushedAt: null };
+  return { key, cluster, module, tag, digest: status.imageDigest, image, ...nobody, receivedAt: at.toISOString() };
 }
 
 /** A person types the module's name, and so has read what will happen; a script says --yes. */

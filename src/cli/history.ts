@@ -50,11 +50,11 @@ export function historyCommand(terminal: Terminal, stop: AbortSignal = new Abort
         "Examples:\n  mpo-relay history echo --since 2h\n  mpo-relay history --failed\n  mpo-relay history --follow --cluster stage",
     )
     .action(async (module: string | undefined, options: Options) => {
-      const { journal: form, clusters } = await configured(options.config, terminal);
-      if (options.cluster !== undefined && !Object.hasOwn(clusters, options.cluster))
-        throw new Failure(2, `no cluster "${options.cluster}" in the configuration; known: ${Object.keys(clusters).join(", ")}`);
-      if (!form) throw new Failure(2, "the configuration names no journal", "write journal: embedded: (or embedded:./folder)");
-      const journal = await openJournal(form);
+      const config = await configured(options.config, terminal);
+      if (options.cluster !== undefined && !Object.hasOwn(config.clusters, options.cluster))
+        throw new Failure(2, `no cluster "${options.cluster}" in the configuration; known: ${Object.keys(config.clusters).join(", ")}`);
+      if (!config.journal) throw new Failure(2, "the configuration names no journal", "write journal: embedded: (or embedded:./folder)");
+      const journal = await openJournal(config, terminal.env);
       try {
         await (options.follow ? follow(journal, module, options, terminal, stop) : show(journal, module, options, terminal));
       } finally {

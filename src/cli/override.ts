@@ -9,7 +9,7 @@ import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
 
 export const LOOK_EVERY_MS = 1000;
 /** No webhook can have this name, so that no push is ever taken for covered by a nudge by hand. */
-const BY_HAND = "(mpo-relay renew)";
+export const BY_HAND = "(mpo-relay renew)";
 
 export type Follower = Terminal & { readonly lookEveryMs: number };
 

@@ -51,12 +51,13 @@ export function readRepo(text: string): string | Refusal {
 export function readSecretRef(text: string, folder: string): SecretRef | Refusal {
   const [, scheme, rest = ""] = /^([a-z]+):(.+)$/s.exec(text) ?? [];
   if (scheme === "env" && isVariable(rest)) return { kind: "env", name: rest };
-  if (scheme === "env") return new Refusal("env: needs the name of a variable", "write env:NAME");
+  if (scheme === "env") return NO_VARIABLE;
   if (scheme === "file") return { kind: "file", path: resolve(folder, rest) };
   if (scheme === "ssm") return SSM;
   return new Refusal("a secret stands here only by reference", "write env:NAME or file:PATH, and put the value there");
 }
 const SSM = new Refusal("ssm: references come with the serverless deployment", "use env: or file: here");
+const NO_VARIABLE = new Refusal("env: needs the name of a variable", "write env:NAME");
 const isVariable = (text: string) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
 
 /** Public keys: `file:PATH`, `env:NAME`, or the URL of a JWKS. */
@@ -92,9 +93,7 @@ export function readQueue(text: string, folder: string): QueueForm | Refusal {
   if (text.startsWith("embedded:")) return { kind: "embedded", folder: resolve(folder, text.slice("embedded:".length) || "data") };
   if (!text.startsWith("env:")) return readQueueUrl(text);
   const name = text.slice("env:".length);
-  return isVariable(name)
-    ? { kind: "env", name, region: null, endpoint: null }
-    : new Refusal("env: needs the name of a variable", "write env:NAME");
+  return isVariable(name) ? { kind: "env", name, region: null, endpoint: null } : NO_VARIABLE;
 }
 
 /** Where a registry's events come from: the URL of an SQS queue, or `env:NAME` that holds it. */
@@ -118,12 +117,25 @@ const NO_QUEUE = new Refusal(
   "write embedded: (or embedded:./folder), the URL of an SQS queue, env:NAME that holds one, or hub:https://…",
 );
 
-/** `embedded:[folder]` or `off`. */
+/** `embedded:[folder]`, `dynamodb:TABLE`, `env:NAME` that holds a table's name, or `off`. */
 export function readJournal(text: string, folder: string): JournalForm | "off" | Refusal {
   if (text === "off") return "off";
   if (text.startsWith("embedded:")) return { kind: "embedded", folder: resolve(folder, text.slice("embedded:".length) || "data") };
-  return new Refusal("not a journal", "write embedded: (or embedded:./folder), or off");
+  const [, scheme, rest = ""] = /^(dynamodb|env):(.*)$/s.exec(text) ?? [];
+  if (scheme === "env") return isVariable(rest) ? { kind: "env", name: rest } : NO_VARIABLE;
+  if (scheme === "dynamodb") return TABLE.test(rest) ? { kind: "dynamodb", table: rest } : NO_TABLE;
+  return new Refusal(
+    "not a journal",
+    "write embedded: (or embedded:./folder), dynamodb:TABLE, env:NAME that holds a table's name, or off; leave it out where all queues are at a hub",
+  );
 }
+
+/** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html */
+const TABLE = /^[A-Za-z0-9_.-]{3,255}$/;
+const NO_TABLE = new Refusal(
+  "not a table's name",
+  "write dynamodb:NAME, the DynamoDB table's name without its ARN; AWS_REGION says where it is",
+);
 
 function readHub(url: string): OpenableQueue | Refusal {
   const { origin, href } = new URL(url);

@@ -2,7 +2,6 @@
  * The journal port: what became of each push, for people and for `GET /pushes/<key>`. Adapters are held to one contract: test/contracts/journal.ts.
  * It is told after the fact and decides nothing: a journal that is away must hold up no push, and the queue knows nothing of it.
  */
-import type { RenewRequest } from "../event.ts";
 import type { Detail, DoneCode, ErrorCode, SkipReason } from "../outcome.ts";
 
 /** A stage of a push on its way to one cluster, by the name that it has in the log; or what an operator did about it. */
@@ -15,7 +14,8 @@ export interface NewEntry {
   /** The push, see `keyOf` in event.ts. */
   readonly key: string;
   readonly cluster: string;
-  readonly stage: Stage;
+  /** A {@link Stage}, or what a newer relay writes. */
+  readonly stage: string;
   readonly at: string;
   readonly module: string;
   readonly tag: string;
@@ -31,9 +31,7 @@ export interface NewEntry {
 }
 
 /** A stage that came again is counted and not listed again, so that an outage of hours takes no more room than one of seconds. */
-export interface Entry extends Omit<NewEntry, "stage"> {
-  /** A newer relay may have written stages that this one does not know. */
-  readonly stage: string;
+export interface Entry extends NewEntry {
   /** When it was last seen; `at` is when it was first. `detail` is the last one's. */
   readonly last: string;
   readonly times: number;
@@ -41,11 +39,13 @@ export interface Entry extends Omit<NewEntry, "stage"> {
 
 /** What to read. Everything that is given must hold. */
 export interface Wanted {
-  readonly key?: string;
-  readonly module?: string;
-  readonly cluster?: string;
+  readonly key?: string | undefined;
+  readonly module?: string | undefined;
+  readonly cluster?: string | undefined;
   /** Entries whose `last` is this or later. */
-  readonly since?: string;
+  readonly since?: string | undefined;
+  /** Entries whose `last` is this or earlier. */
+  readonly until?: string | undefined;
   /** At most so many, the latest ones. */
   readonly limit: number;
 }
@@ -66,8 +66,11 @@ export type Note = (entries: readonly NewEntry[]) => Promise<void>;
 /** As long as a queue keeps records. */
 export const KEPT_DAYS = 14;
 
-/** The entry that a request's stage makes. */
-export function entryOf(request: RenewRequest, stage: Stage, at: string, detail: Detail = {}): NewEntry {
-  const { key, cluster, module, tag, digest, image, webhook, actor, pushedAt, receivedAt } = request;
+/** Which push and where; a RenewRequest is one. */
+export type Told = Omit<NewEntry, "stage" | "at" | "detail">;
+
+/** The entry that a stage of it makes. */
+export function entryOf(told: Told, stage: Stage, at: string, detail: Detail = {}): NewEntry {
+  const { key, cluster, module, tag, digest, image, webhook, actor, pushedAt, receivedAt } = told;
   return { key, cluster, stage, at, module, tag, digest, image, webhook, actor, pushedAt, receivedAt, detail };
 }

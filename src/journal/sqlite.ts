@@ -10,6 +10,7 @@ import { RelayError } from "../outcome.ts";
 import { GroupCommit } from "../queue/embedded/commit.ts";
 import { FILES, makeFolder } from "../queue/embedded/folder.ts";
 import { type Entry, type Journal, KEPT_DAYS, type NewEntry, type Wanted } from "./journal.ts";
+import { detailText, entry } from "./schema.ts";
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS entries (
@@ -31,25 +32,14 @@ const PRUNE_EVERY_MS = 3_600_000;
 /** A transaction blocks the process while it runs. */
 const PRUNED_AT_ONCE = 5_000;
 
-const row = z
-  .object({
-    key: z.string(),
-    cluster: z.string(),
-    stage: z.string(),
-    at: z.string(),
-    last: z.string(),
-    times: z.int(),
-    module: z.string(),
-    tag: z.string(),
-    digest: z.string().nullable(),
-    image: z.string(),
-    webhook: z.string(),
-    actor: z.string().nullable(),
+const row = entry
+  .omit({ pushedAt: true, receivedAt: true })
+  .extend({
     pushed_at: z.string().nullable(),
     received_at: z.string(),
-    detail: z.string().transform(readDetail),
+    detail: detailText,
   })
-  .transform(({ pushed_at, received_at, ...entry }): Entry => ({ ...entry, pushedAt: pushed_at, receivedAt: received_at }));
+  .transform(({ pushed_at, received_at, ...rest }): Entry => ({ ...rest, pushedAt: pushed_at, receivedAt: received_at }));
 const version = z.tuple([z.object({ user_version: z.int() })]);
 
 /**
@@ -86,7 +76,7 @@ class SqliteJournal implements Journal {
   async append(entries: readonly NewEntry[]): Promise<void> {
     await this.#try(() =>
       this.#commits.runUnsynced(() => {
-        for (const entry of entries) this.#insert.run(...columns(entry));
+        for (const each of entries) this.#insert.run(...columns(each));
         this.#prune();
       }),
     );
@@ -139,20 +129,15 @@ function openDatabase(path: string): Database.Database {
   }
 }
 
-function columns(entry: NewEntry): (string | null)[] {
-  const { key, cluster, stage, at, module, tag, digest, image, webhook, actor, pushedAt, receivedAt, detail } = entry;
-  return [key, cluster, stage, at, at, module, tag, digest, image, webhook, actor, pushedAt, receivedAt, JSON.stringify(detail)];
+function columns(written: NewEntry): (string | null)[] {
+  const { key, cluster, stage, at, module, tag, digest, image, webhook, actor, pushedAt, receivedAt, detail: told } = written;
+  return [key, cluster, stage, at, at, module, tag, digest, image, webhook, actor, pushedAt, receivedAt, JSON.stringify(told)];
 }
 
-function conditions({ key, module, cluster, since }: Omit<Wanted, "limit">): { where: string; values: string[] } {
-  const given = Object.entries({ "key = ?": key, "module = ?": module, "cluster = ?": cluster, "last >= ?": since });
+function conditions({ key, module, cluster, since, until }: Omit<Wanted, "limit">): { where: string; values: string[] } {
+  const given = Object.entries({ "key = ?": key, "module = ?": module, "cluster = ?": cluster, "last >= ?": since, "last <= ?": until });
   const held = given.filter((each): each is [string, string] => each[1] !== undefined);
   return { where: held.length === 0 ? "" : `WHERE ${held.map(([test]) => test).join(" AND ")}`, values: held.map(([, value]) => value) };
-}
-
-const detail = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).catch({});
-function readDetail(text: string): z.infer<typeof detail> {
-  return detail.parse(JSON.parse(text));
 }
 
 const unavailable = (what: string) => new RelayError("JOURNAL_UNAVAILABLE", `the journal: ${what}`);

@@ -8,6 +8,7 @@ import { basename, dirname } from "node:path";
 import { getRequestListener } from "@hono/node-server";
 import { FILES, refusal } from "./embedded/folder.ts";
 import { type HubCall, HubQueue, PATIENCE_MS } from "./hub/client.ts";
+import { journalOfCluster } from "./hub/journal.ts";
 import { hubHandler, type LendableQueue } from "./hub/server.ts";
 import { socketPlace } from "./hub/socket.ts";
 import { askHub } from "./hub/transport.ts";
@@ -23,7 +24,7 @@ export interface Lender {
  * `close` ends the long polls of others, then the socket, and removes it. Throws QUEUE_UNAVAILABLE where the socket cannot be bound.
  */
 export async function serveHub(lender: Lender): Promise<{ close(): Promise<void> }> {
-  const handler = hubHandler((name) => lender.queue(name));
+  const handler = hubHandler((name) => ({ queue: lender.queue(name), journal: NO_JOURNAL }));
   // The rest of the process keeps Node's own Request and Response.
   const listener = getRequestListener((incoming) => handler.fetch(incoming), { overrideGlobalObjects: false });
   const server = createServer((incoming, outgoing) => void listener(incoming, outgoing));
@@ -53,6 +54,9 @@ export async function serveHub(lender: Lender): Promise<{ close(): Promise<void>
   let closing: Promise<void> | null = null;
   return { close: () => (closing ??= close()) };
 }
+
+/** Whoever reaches the socket reaches the journal's file too, which needs nobody between. */
+const NO_JOURNAL = journalOfCluster(null, "");
 
 /** For answers on their way; whoever is cut off got nothing and asks again. */
 const GRACE_MS = 200;

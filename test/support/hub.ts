@@ -5,11 +5,14 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import type { HubAccess, SecretRef } from "../../src/config.ts";
 import { startHub } from "../../src/lend.ts";
+import type { Journal } from "../../src/journal/journal.ts";
+import { openSqliteJournal } from "../../src/journal/sqlite.ts";
 import type { Listening } from "../../src/listen.ts";
 import { RelayError } from "../../src/outcome.ts";
 import { type EmbeddedStore, openEmbedded } from "../../src/queue/embedded.ts";
 import type { HubQueue } from "../../src/queue/hub/client.ts";
-import { openRemoteHub } from "../../src/queue/hub/remote.ts";
+import { openRemoteHub, openRemoteJournal } from "../../src/queue/hub/remote.ts";
+import type { LentJournal } from "../../src/queue/hub/journal.ts";
 import type { LendableQueue } from "../../src/queue/hub/server.ts";
 import { makeCertificates } from "../../src/sandbox/kubernetes/certificates.ts";
 import { configOf, fakeObserver } from "./relay.ts";
@@ -22,6 +25,11 @@ const access = (name: string): HubAccess => ({
   ca: env("CA"),
 });
 
+interface Before {
+  readonly lend?: (queue: LendableQueue) => LendableQueue;
+  readonly keep?: (journal: Journal) => LentJournal | null;
+}
+
 export interface TestHub {
   readonly folder: string;
   readonly url: string;
@@ -32,8 +40,10 @@ export interface TestHub {
   store(): EmbeddedStore;
   /** As a worker that is configured with this token. */
   open(queue?: string, token?: string): HubQueue;
-  /** `lend`: what stands before a queue from then on. */
-  start(lend?: (queue: LendableQueue) => LendableQueue): Promise<void>;
+  /** As a worker of these clusters, each with its own token unless one is given. */
+  openJournal(queues?: readonly string[], token?: string): Journal;
+  /** `lend` and `keep`: what stands before a queue, and before the journal, from then on. */
+  start(before?: Before): Promise<void>;
   stop(): Promise<void>;
   close(): Promise<void>;
 }
@@ -61,8 +71,14 @@ export async function startTestHub({ tls = true } = {}): Promise<TestHub> {
   const embedded = { kind: "embedded", folder } as const;
   const clusterOf = (hub: HubAccess | null) => ({ queue: embedded, deadLetters: null, kubernetes: null, hub, uid: null, events: false });
   const config = configOf({ clusters: { dev: clusterOf(access("DEV")), stage: clusterOf(access("STAGE")), other: clusterOf(null) } });
-  let running: { store: EmbeddedStore; hub: Pick<Listening, "url" | "port" | "stop"> } | null = null;
+  let running: { store: EmbeddedStore; journal: Journal; hub: Pick<Listening, "url" | "port" | "stop"> } | null = null;
   let port = 0;
+  const remote = (queue: string, token: string) => ({
+    url: hub.url,
+    queue,
+    access: { token: env(token), ca: tls ? env("CA") : null },
+    readSecret,
+  });
   const hub: TestHub = {
     folder,
     get url() {
@@ -72,20 +88,22 @@ export async function startTestHub({ tls = true } = {}): Promise<TestHub> {
     secrets,
     readSecret,
     store: () => running?.store ?? openEmbedded(folder),
-    open: (queue = "dev", token = queue.toUpperCase()) =>
-      openRemoteHub({ url: hub.url, queue, access: { token: env(token), ca: tls ? env("CA") : null }, readSecret }),
-    async start(lend = (queue) => queue) {
+    open: (queue = "dev", token = queue.toUpperCase()) => openRemoteHub(remote(queue, token)),
+    openJournal: (queues = ["dev"], token) => openRemoteJournal(queues.map((queue) => remote(queue, token ?? queue.toUpperCase()))),
+    async start({ lend = (queue) => queue, keep = (journal) => journal }: Before = {}) {
       const store = openEmbedded(folder);
+      const journal = openSqliteJournal(folder, { create: true });
       const listen = { host: "127.0.0.1", port };
       const started = await startHub(
         { listen, tls: tls ? { certificate: env("CERT"), key: env("KEY") } : null },
-        { config, queues: { owned: (name) => lend(store.queue(name)) }, readSecret, observer: observed.observer },
+        { config, queues: { owned: (name) => lend(store.queue(name)) }, journal: keep(journal), readSecret, observer: observed.observer },
       );
       port = started.port;
-      running = { store, hub: started };
+      running = { store, journal, hub: started };
     },
     async stop() {
       await running?.hub.stop();
+      await running?.journal.close();
       await running?.store.close();
       running = null;
     },

@@ -1,5 +1,6 @@
 /** `mpo-relay dlq`: look at dead letters, send them again, remove or copy them. Works beside a running `serve`. */
 import { Command, InvalidArgumentError, Option } from "commander";
+import { openActs, withActOptions } from "../acts.ts";
 import { configOption, configured } from "../configuration.ts";
 import { duration } from "../duration.ts";
 import { Failure, type Terminal, untilInterrupted } from "../terminal.ts";
@@ -29,7 +30,7 @@ export function dlqCommand(terminal: Terminal): Command {
   const showing = base("show", "everything about one dead letter, and its override as it is now")
     .argument("<id>", ID)
     .action(perform(show));
-  const redriving = chosen("redrive", "send dead letters again")
+  const redriving = withActOptions(chosen("redrive", "send dead letters again"))
     .description(
       "Sends the record again with one nudge more, and removes the dead letter once that is stored.\n" +
         "Deliveries that could not be read (UNPARSED) are parsed again by this version, and removed only if it can read them.",
@@ -41,7 +42,7 @@ export function dlqCommand(terminal: Terminal): Command {
       new Option("--timeout <duration>", "how long to follow it, for example 30s or 10m").default(120_000, "2m").argParser(duration),
     )
     .action(perform(redrive));
-  const purging = chosen("purge", "remove dead letters for good")
+  const purging = withActOptions(chosen("purge", "remove dead letters for good"))
     .option("--dry-run", "only say what would happen")
     .option("--yes", "do not ask; needed where no person sits at a terminal")
     .action(perform(purge));
@@ -96,11 +97,13 @@ async function at(work: Work, ids: readonly string[], options: DlqOptions, termi
   }
   const config = await configured(options.config, terminal);
   const desk = openDesk(config, terminal);
+  const acts = openActs(config, options, terminal);
   const selection = selectionOf(ids, options, config);
   await untilInterrupted(async (interrupted) => {
     try {
-      await work({ config, desk, options, terminal, selection, interrupted });
+      await work({ config, desk, acts, options, terminal, selection, interrupted });
     } finally {
+      await acts.close();
       await desk.close();
     }
   });

@@ -4,6 +4,7 @@ import { decode } from "../../event.ts";
 import type { DeadLetter, DeadLetters, Decision, NewRecord, Queue } from "../../queue/queue.ts";
 import { openQueues, type Queues } from "../../queues.ts";
 import { storedDelivery } from "../../unparsed.ts";
+import type { ActOptions, Acts } from "../acts.ts";
 import { Failure, messageOf, type Terminal } from "../terminal.ts";
 
 /** The place of deliveries that could not be read; no cluster may have this name. */
@@ -47,7 +48,7 @@ export function openDesk(config: RelayConfig, { env }: Terminal): Desk {
   };
 }
 
-export interface DlqOptions {
+export interface DlqOptions extends ActOptions {
   config?: string;
   cluster?: string[];
   code?: string;
@@ -68,6 +69,7 @@ export interface DlqOptions {
 export interface Call {
   readonly config: RelayConfig;
   readonly desk: Desk;
+  readonly acts: Acts;
   readonly options: DlqOptions;
   readonly terminal: Terminal;
   readonly selection: Selection;

@@ -1,4 +1,5 @@
 /** `dlq purge`: removes dead letters for good, after a question. */
+import { decode } from "../../event.ts";
 import { counted, Failure, oneLine } from "../terminal.ts";
 import { type Call, type DescribedLetter, failUnlessAll, type Settled, type Unseen, visit } from "./letters.ts";
 
@@ -9,7 +10,7 @@ export async function purge(call: Call): Promise<void> {
   const unseen = await visit(call, async (letter) => {
     found.push(settledOf(letter, isSure));
     if (!options.json) terminal.out(`${letter.id}  ${oneLine(whatOf(letter))}`);
-    return isSure ? "remove" : "keep";
+    return isSure ? remove(letter, call) : "keep";
   });
   const isRemoved = isSure || (await isConfirmed(call, found.length));
   const removed = isSure || !isRemoved ? found : await removeThose(call, new Set(found.map(({ id }) => id)), unseen);
@@ -39,10 +40,17 @@ async function removeThose(call: Call, ids: ReadonlySet<string>, unseen: Unseen)
   const now = await visit(call, async (letter) => {
     if (!ids.has(letter.id)) return "keep";
     removed.push(settledOf(letter, true));
-    return "remove";
+    return remove(letter, call);
   });
   unseen.failed.push(...now.failed.filter((place) => !unseen.failed.includes(place)));
   return removed;
+}
+
+/** Told before it is gone: a crash in between leaves a letter that is said to be purged, and hides nothing. Of what is no push there is no story. */
+async function remove({ body, code }: DescribedLetter, { acts, terminal }: Call): Promise<"remove"> {
+  const read = decode(body);
+  if (read.kind === "request") await acts.note(read.request, "PURGED", terminal.now(), { nudge: read.request.nudge, code });
+  return "remove";
 }
 
 const settledOf = (letter: DescribedLetter, done: boolean): Settled => ({ id: letter.id, done, what: whatOf(letter) });

@@ -52,7 +52,9 @@ async function sendAgain(call: Call, looker: Looker) {
     for (const request of options.dryRun ? [] : requests) {
       const before = options.wait ? await looker.get(request.cluster, request.module).catch(() => null) : null;
       await pace();
+      const at = terminal.now(); // what the consumer makes of it is later, however fast
       await call.desk.send(request.cluster, [{ body: encode(request) }]);
+      await call.acts.note(request, "REDRIVEN", at, { nudge: request.nudge, code: letter.code });
       sent.push({ id: letter.id, request, before });
     }
     settled.push(result);

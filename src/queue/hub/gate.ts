@@ -5,6 +5,7 @@ import { createLimiter } from "../../limiter.ts";
 import type { Observer } from "../../observe.ts";
 import { toRelayError } from "../../outcome.ts";
 import { readPair, type SecretReader } from "../../secrets.ts";
+import { journalOfCluster, type LentJournal } from "./journal.ts";
 import { hubHandler, type HubHandler, type LendableQueue, targetOf } from "./server.ts";
 
 export interface Lent {
@@ -22,6 +23,8 @@ export interface HubGate {
 export interface GateOptions {
   /** By cluster. */
   readonly lent: ReadonlyMap<string, Lent>;
+  /** This process's own; each token opens what is its cluster's of it. null: there is none. */
+  readonly journal: LentJournal | null;
   readonly readSecret: SecretReader;
   readonly observer: Observer;
   readonly now?: () => Date;
@@ -31,10 +34,15 @@ const REFUSED_CALLS_PER_MINUTE = 30;
 const NO_BODY = new Uint8Array();
 
 /** Beside the operations of the hub: 401 and 429 without a body to whoever shows no token of the queue, 503 while the token cannot be read. */
-export function hubGate({ lent, readSecret, observer, now = () => new Date() }: GateOptions): HubGate {
+export function hubGate({ lent, journal, readSecret, observer, now = () => new Date() }: GateOptions): HubGate {
   const isTooMany = createLimiter(REFUSED_CALLS_PER_MINUTE);
-  // A handler each: it reaches no other queue, and ends no other's long poll.
-  const doors = new Map([...lent].map(([cluster, { queue, access }]) => [cluster, { access, handler: hubHandler(() => queue) }]));
+  // A handler each: it reaches no other queue and no other cluster's entries, and ends no other's long poll.
+  const doors = new Map(
+    [...lent].map(([cluster, { queue, access }]) => {
+      const own = { queue, journal: journalOfCluster(journal, cluster) };
+      return [cluster, { access, handler: hubHandler(() => own) }];
+    }),
+  );
   const onOldToken = new Set<string>();
 
   async function handlerFor(request: Request): Promise<HubHandler | null> {

@@ -1,9 +1,10 @@
-/** A queue that a hub elsewhere lends us: the same port, over TLS, by a token that opens this one queue. */
+/** What a hub elsewhere lends us: a queue and its cluster's journal, over TLS, by a token that opens just these. */
 import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { HubAccess } from "../../config.ts";
 import type { SecretReader } from "../../secrets.ts";
 import { type HubCall, HubQueue, PATIENCE_MS } from "./client.ts";
+import { type Door, HubJournal } from "./journal.ts";
 import { askHub } from "./transport.ts";
 
 /** Idle connections go before the hub drops them (65 s), and before most NATs forget them. */
@@ -17,11 +18,20 @@ export interface RemoteHub {
   readonly readSecret: SecretReader;
 }
 
-/**
- * Opens no connection yet. Token and authority are read for each request, so that a rotation needs no restart.
- * Its methods throw QUEUE_REFUSED where the hub does not know the token; INTERNAL, which names the reference, where it cannot be read.
- */
-export function openRemoteHub({ url, queue, access, readSecret }: RemoteHub): HubQueue {
+/** Opens no connection yet. Its methods throw QUEUE_REFUSED where the hub does not know the token; INTERNAL, which names the reference, where it cannot be read. */
+export function openRemoteHub(hub: RemoteHub): HubQueue {
+  const { call, close } = doorOf(hub);
+  return new HubQueue(hub.queue, call, close);
+}
+
+/** Of several clusters. Opens no connection yet. */
+export function openRemoteJournal(hubs: readonly RemoteHub[]): HubJournal {
+  const urls = new Set(hubs.map(({ url }) => url));
+  return new HubJournal(`the hub ${[...urls].join(", ")}`, new Map(hubs.map((hub) => [hub.queue, doorOf(hub)])));
+}
+
+/** Token and authority are read for each request, so that a rotation needs no restart. */
+function doorOf({ url, queue, access, readSecret }: RemoteHub): Door {
   const { protocol, hostname, port } = new URL(url);
   const isTls = protocol === "https:";
   const request = isTls ? httpsRequest : httpRequest;
@@ -44,5 +54,5 @@ export function openRemoteHub({ url, queue, access, readSecret }: RemoteHub): Hu
     const headers = { authorization: `Bearer ${token}` };
     return askHub({ request, options, headers, who: `the hub ${url}`, queue }, operation, ask, timeoutMs);
   };
-  return new HubQueue(queue, call, async () => kept?.agent.destroy());
+  return { call, close: async () => kept?.agent.destroy() };
 }

@@ -1,4 +1,4 @@
-/** The hub's serving end: a fetch handler over queues, whoever listens. It authenticates nobody: the socket's mode, or what stands before it, does. */
+/** The hub's serving end: a fetch handler over queues, and the journal of their clusters, whoever listens. It authenticates nobody: the socket's mode, or what stands before it, does. */
 import * as z from "zod";
 import { createBodies } from "../../bodies.ts";
 import { parseJson } from "../../body.ts";
@@ -6,10 +6,17 @@ import { problems } from "../../event.ts";
 import { toRelayError } from "../../outcome.ts";
 import type { PagedDeadLetters } from "../paging.ts";
 import type { Queue } from "../queue.ts";
+import type { LentJournal } from "./journal.ts";
 import { type Answer, type Ask, asks, isOperation, MOST_BYTES, type Operation } from "./wire.ts";
 
 /** A queue that can be lent: its dead letters can be paged, so that the borrower decides on them. */
 export type LendableQueue = Queue & { readonly deadLetters: PagedDeadLetters };
+
+/** What is at a name: a cluster's queue, and the journal as far as it is that cluster's. */
+export interface Lendable {
+  readonly queue: LendableQueue;
+  readonly journal: LentJournal;
+}
 
 export interface HubHandler {
   /** Answers `POST /queues/<name>/<operation>`: 200 with the result, 4xx or 503 with `{code, message}`. Never throws. */
@@ -20,7 +27,7 @@ export interface HubHandler {
 
 type Operations = { [O in Operation]: (ask: Ask<O>, signal: AbortSignal) => Promise<Answer<O>> };
 
-export function hubHandler(lookup: (name: string) => LendableQueue): HubHandler {
+export function hubHandler(lookup: (name: string) => Lendable): HubHandler {
   const polls = new Map<string, AbortController>();
   const bodies = createBodies(BODIES_BYTES);
   return {
@@ -61,10 +68,12 @@ function refuse(thrown: unknown): Response {
   if (thrown instanceof z.ZodError) return Response.json({ code: "INTERNAL", message: problems(thrown) }, { status: 400 });
   if (thrown instanceof SyntaxError) return Response.json({ code: "INTERNAL", message: "not JSON" }, { status: 400 });
   const { code, message } = toRelayError(thrown);
-  return Response.json({ code, message }, { status: code === "QUEUE_UNAVAILABLE" || code === "NO_MEMORY" ? 503 : 400 });
+  return Response.json({ code, message }, { status: PASSING.has(code) ? 503 : 400 });
 }
 
-function operationsOf(queue: LendableQueue, polls: Map<string, AbortController>): Operations {
+const PASSING = new Set(["QUEUE_UNAVAILABLE", "NO_MEMORY", "JOURNAL_UNAVAILABLE"]);
+
+function operationsOf({ queue, journal }: Lendable, polls: Map<string, AbortController>): Operations {
   const letters = queue.deadLetters;
   return {
     send: async ({ records }) => done(queue.send(records)),
@@ -86,6 +95,8 @@ function operationsOf(queue: LendableQueue, polls: Map<string, AbortController>)
     },
     "letters.remove": async ({ id }) => done(letters.remove(id)),
     "letters.count": () => letters.count(),
+    "journal.append": async ({ entries }) => done(journal.append(entries)),
+    "journal.read": (wanted) => journal.read(wanted),
   };
 }
 

@@ -1,5 +1,6 @@
-/** The queue port as JSON over HTTP: `POST /queues/<name>/<operation>`. Both ends read what they get by these schemas. */
+/** The queue port, and what a worker has of the journal, as JSON over HTTP: `POST /queues/<name>/<operation>`. Both ends read what they get by these schemas. */
 import * as z from "zod";
+import { entry, newEntry } from "../../journal/schema.ts";
 import type { NewRecord } from "../queue.ts";
 
 /** A long poll brings no more at once: an answer must get through a slow line before the caller's patience ends. */
@@ -8,6 +9,9 @@ export const MOST_RECORDS = 250;
 export const ASK_LIMITS = { entries: MOST_RECORDS, bytes: 512 * 1024 };
 /** Bytes of one request; the largest entry is a deferral with two bodies of 200 KiB. */
 export const MOST_BYTES = 2 * 1024 ** 2;
+
+/** Of the journal one answer brings no more; whoever wants more asks for those before. */
+export const MOST_ENTRIES = 1000;
 
 /** SQS hides nothing for longer: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html */
 const seconds = z.number().min(0).max(43_200);
@@ -39,6 +43,14 @@ const askSchemas = {
   "letters.page": z.object({ after: letterId.nullable(), upTo: letterId.nullable(), limit: z.int().min(1) }),
   "letters.remove": z.object({ id: letterId }),
   "letters.count": z.object({}),
+  "journal.append": z.object({ entries: z.array(newEntry).max(MOST_ENTRIES) }),
+  "journal.read": z.object({
+    key: z.string().optional(),
+    module: z.string().optional(),
+    since: z.string().optional(),
+    until: z.string().optional(),
+    limit: z.int().min(1).max(MOST_ENTRIES),
+  }),
 } as const;
 export type Operation = keyof typeof askSchemas;
 export type Ask<O extends Operation> = z.output<(typeof askSchemas)[O]>;
@@ -64,6 +76,8 @@ const answerSchemas = {
   }),
   "letters.remove": nothing,
   "letters.count": z.int(),
+  "journal.append": nothing,
+  "journal.read": z.array(entry),
 } as const satisfies Record<Operation, z.ZodType>;
 
 export type Answer<O extends Operation> = z.output<(typeof answerSchemas)[O]>;
@@ -72,7 +86,7 @@ export const answers: { readonly [O in Operation]: z.ZodType<Answer<O>> } = answ
 
 /** A refusal's body; codes that a newer owner may add read as QUEUE_UNAVAILABLE. */
 export const refusal = z.object({
-  code: z.enum(["QUEUE_UNAVAILABLE", "TOO_LARGE", "INTERNAL", "NO_MEMORY"]).catch("QUEUE_UNAVAILABLE"),
+  code: z.enum(["QUEUE_UNAVAILABLE", "TOO_LARGE", "INTERNAL", "NO_MEMORY", "JOURNAL_UNAVAILABLE"]).catch("QUEUE_UNAVAILABLE"),
   message: z.string(),
 });
 
