@@ -1,6 +1,7 @@
 /** Opens the queues that a configuration names, each adapter only where a form asks for it, and fans a delivery's records out to them. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClusterConfig, type RelayConfig, resolveQueue, resolveSqs, type SqsForm } from "./config.ts";
+import { STORE_MS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
 import { RelayError, toRelayError } from "./outcome.ts";
 import type { EmbeddedStore } from "./queue/embedded.ts";
@@ -31,8 +32,6 @@ export interface OpenOptions {
   readonly env?: NodeJS.ProcessEnv;
 }
 
-/** The shortest patience of a sender is a second: two attempts of this long, then 503. */
-const SEND_MS = 300;
 const UNPARSED = "unparsed";
 
 /** Throws an Error that says what to do where a queue cannot be opened. */
@@ -75,14 +74,14 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
               store.sendAll(batch),
         );
       for (const [cluster, batch] of records) {
-        if (!opener.storeOf.has(cluster)) writes.push(() => twice(() => of(cluster).send(batch, { timeoutMs: SEND_MS })));
+        if (!opener.storeOf.has(cluster)) writes.push(() => twice(() => of(cluster).send(batch, { timeoutMs: STORE_MS })));
       }
       const failed = (await Promise.allSettled(writes.map((write) => write()))).find((write) => write.status === "rejected");
       if (failed) throw toRelayError(failed.reason, "QUEUE_UNAVAILABLE");
     },
     async storeUnparsed(letter) {
       if (!unparsed) throw new RelayError("QUEUE_UNAVAILABLE", "there is no place for deliveries that could not be read");
-      if ((await within(2 * SEND_MS, unparsed.deadLetters.count())) >= config.limits.unparsed) {
+      if ((await within(2 * STORE_MS, unparsed.deadLetters.count())) >= config.limits.unparsed) {
         const { webhook, bytes, sha256 } = storedDelivery(letter.body) ?? {};
         observer.alarm("UNPARSED_FULL", {
           what: "too many unread deliveries are kept already; this one is only named here. Redrive or purge them: `mpo-relay dlq list --cluster unparsed`",
@@ -93,7 +92,7 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
         });
         return;
       }
-      await within(2 * SEND_MS, unparsed.deadLetters.put(letter));
+      await within(2 * STORE_MS, unparsed.deadLetters.put(letter));
     },
     async ready() {
       await Promise.all([...queues.values(), ...(unparsed ? [unparsed] : [])].map((queue) => queue.ready()));
