@@ -22,6 +22,8 @@ export interface ConsumeContext extends RenewContext, Pick<ConfirmContext, "regi
   /** Left out: no journal is written. */
   readonly note?: Note;
   readonly circuit: Circuit;
+  /** Resolves when the next run may begin. Left out: at once. */
+  readonly turn?: () => Promise<void>;
   readonly random?: () => number;
 }
 
@@ -163,6 +165,7 @@ function useCaseOf({ kind, look }: RenewRequest) {
 
 async function attempt(request: RenewRequest, context: ConsumeContext): Promise<Outcome> {
   const { circuit } = context;
+  if (circuit.error === null) await context.turn?.();
   if (circuit.error !== null) return { kind: "failed", error: circuit.error };
   try {
     const outcome = await useCaseOf(request)(request, context);

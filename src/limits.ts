@@ -65,6 +65,8 @@ export const START_WITHIN_MS = 60_000;
 export const LAMBDA_RESERVE_MS = 20_000;
 /** Overrides of one cluster that are worked on side by side */
 export const LANES = 16;
+/** So many times `tuning.patchesPerSecond` are the runs that begin in a second. Most of them only look: what fell due in an outage, thousands of looks maybe, must not storm the API server at its end */
+export const RUNS_FOR_EACH_PATCH = 4;
 /** One long poll */
 export const POLL_SECONDS = 20;
 /** The pause after a queue did not answer; each later one is twice as long */
