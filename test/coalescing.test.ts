@@ -118,7 +118,12 @@ it("100 overrides at once are patched at the configured rate", async () => {
   const modules = Array.from({ length: 100 }, (_, n) => `module-${n}`);
   const patches: number[] = [];
   const overrides = {
-    ...{ cluster: "dev", list: async () => [], probe: async () => {}, uid: async () => "", tell: async () => {}, state: async () => null },
+    cluster: "dev",
+    list: async () => [],
+    probe: async () => {},
+    uid: async () => "",
+    tell: async () => {},
+    state: async () => null,
     get: async (name: string) => overrideOf({ name }),
     annotate: async (override: ReturnType<typeof overrideOf>) => (patches.push(Date.now()), override),
     close: () => {},

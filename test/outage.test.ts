@@ -71,9 +71,9 @@ it.each([
       }
       const records = await queue.receive({ max: 1000, waitSeconds: 0, visibilitySeconds: 120 });
       mostReceives = Math.max(mostReceives, ...records.map(({ receiveCount }) => receiveCount));
-      let isDone = false;
-      const running = consume(records, context).finally(() => (isDone = true));
-      while (!isDone) await vi.advanceTimersByTimeAsync(5);
+      const run = { isDone: false };
+      const running = consume(records, context).finally(() => (run.isDone = true));
+      while (!run.isDone) await vi.advanceTimersByTimeAsync(5);
       await running;
       if (records.length === 0) await vi.advanceTimersByTimeAsync(1000);
     }
