@@ -3,6 +3,7 @@ import { consume } from "../src/consume.ts";
 import { consumeContext, openCluster } from "../src/consumer.ts";
 import { openJournals, PATIENCE_MS } from "../src/journals.ts";
 import { lambdaConfig, type LambdaContext, lambdaQueue, recordsOf } from "../src/lambda.ts";
+import { LAMBDA_RESERVE_MS } from "../src/limits.ts";
 import { logTo } from "../src/observe.ts";
 import { openQueues } from "../src/queues.ts";
 
@@ -14,11 +15,8 @@ const { note } = await openJournals(config, { observer, patienceMs: PATIENCE_MS 
 const overrides = openCluster(config, cluster);
 const context = consumeContext(config, { cluster, queue: lambdaQueue(queues.of(cluster)), overrides, observer, note });
 
-/** The rest of a run, an API call that hangs included, must end before Lambda ends us. */
-const RESERVE_MS = 20_000;
-
 /** Only records whose settling failed, or whose turn never came, are given back to SQS. */
 export async function handler(event: unknown, lambda: LambdaContext): Promise<{ batchItemFailures: { itemIdentifier: string }[] }> {
-  const { failed, untouched } = await consume(recordsOf(event), context, () => lambda.getRemainingTimeInMillis() > RESERVE_MS);
+  const { failed, untouched } = await consume(recordsOf(event), context, () => lambda.getRemainingTimeInMillis() > LAMBDA_RESERVE_MS);
   return { batchItemFailures: [...failed, ...untouched].map(({ id }) => ({ itemIdentifier: id })) };
 }

@@ -1,11 +1,7 @@
 /** One per cluster: while its API server does not answer us, records wait in the queue and one probe asks. */
+import { FIRST_PROBE_MS, LAST_PROBE_MS, PROBED_DESPITE_RETRY_AFTER_MS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, type ErrorCode, type RelayError } from "./outcome.ts";
-
-const FIRST_PROBE_MS = 500;
-const LAST_PROBE_MS = 30_000;
-/** A server, or a proxy before it, that asks for more is asked again nevertheless. */
-const LONGEST_RETRY_AFTER_MS = 900_000;
 
 export interface Circuit {
   /** The error that opened it; null while it is closed. */
@@ -37,7 +33,7 @@ export function createCircuit(
       return error;
     },
     get waitMs() {
-      const asked = Math.min(LONGEST_RETRY_AFTER_MS, (error?.retryAfterSeconds ?? 0) * 1000);
+      const asked = Math.min(PROBED_DESPITE_RETRY_AFTER_MS, (error?.retryAfterSeconds ?? 0) * 1000);
       return Math.max(Math.min(LAST_PROBE_MS, FIRST_PROBE_MS * 2 ** Math.min(10, failures)), asked);
     },
     open(reason) {

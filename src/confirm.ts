@@ -1,18 +1,12 @@
 /** The third use case: look again until it is known whether a nudge took effect, or why not. */
 import type { OverrideStatus } from "./cluster/overrides.ts";
 import { encode, type Look, type RenewRequest } from "./event.ts";
+import { CLOCKS_DIFFER_MS, MAX_DELAY_SECONDS, RENUDGE_SECONDS, WATCH_FIRST_LOOK } from "./limits.ts";
 import { nudgeOf } from "./nudge.ts";
 import { type Detail, type Outcome, RelayError, toRelayError } from "./outcome.ts";
 import type { Registry } from "./registry/registry.ts";
 import type { RenewContext } from "./renew.ts";
 import { adviceOn, verdictOf } from "./status.ts";
-
-/** A download error is answered with a repeated nudge, since Deckhouse itself tries again only after the scan interval. */
-const RENUDGE_SECONDS = [60, 300, 300] as const;
-/** The first look at the Module, among the configured ones, after the pick-up: before, Deckhouse is about to restart, and it says what it said before. */
-const WATCH_STEP = 2;
-/** Clocks of Deckhouse and of the relay differ by less. */
-const SKEW_MS = 2_000;
 
 export interface ConfirmContext extends Omit<RenewContext, "pace"> {
   /** What tags name now; left out: nobody can be asked. */
@@ -115,10 +109,10 @@ function pickedUp(request: RenewRequest, status: OverrideStatus, look: Look, now
 /** Stores the record of the first look, where the Module says anything at all. Nothing of it may hold up that the pick-up is told. */
 async function startWatch(request: RenewRequest, status: OverrideStatus, look: Look, context: ConfirmContext): Promise<void> {
   if ((await context.overrides.state(request.module).catch(() => null)) === null) return;
-  const step = Math.min(WATCH_STEP, context.tuning.looksMs.length - 1);
+  const step = Math.min(WATCH_FIRST_LOOK, context.tuning.looksMs.length - 1);
   const next: Look = { ...look, step, digest: status.imageDigest, pickedUpAt: context.now().toISOString() };
   const record: RenewRequest = { ...request, attempt: 0, notBefore: null, refusedSince: null, look: next };
-  await context.send([{ body: encode(record), delaySeconds: Math.min(900, (context.tuning.looksMs[step] ?? 0) / 1000) }]);
+  await context.send([{ body: encode(record), delaySeconds: Math.min(MAX_DELAY_SECONDS, (context.tuning.looksMs[step] ?? 0) / 1000) }]);
 }
 
 async function renudge(request: RenewRequest, status: OverrideStatus, context: ConfirmContext): Promise<Outcome> {
@@ -155,7 +149,7 @@ function atTheEnd(request: RenewRequest, status: OverrideStatus, look: Look, nam
   if (verdictOf(status.message) === "ok") {
     if (named.image !== null && named.image === status.imageDigest)
       return superseded("the tag names another image by now, and Deckhouse runs that one");
-    const moved = status.updatedAt !== null && Date.parse(status.updatedAt) > Date.parse(look.patchedAt) + SKEW_MS;
+    const moved = status.updatedAt !== null && Date.parse(status.updatedAt) > Date.parse(look.patchedAt) + CLOCKS_DIFFER_MS;
     if (knowsDigest(request) && moved) return superseded("Deckhouse deployed after the nudge, and another digest than this push's");
     if (!knowsDigest(request) && named.image === null)
       return { kind: "done", code: "UNVERIFIED", detail: { digest: status.imageDigest, ...(named.why !== null && { why: named.why }) } };

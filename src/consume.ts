@@ -7,6 +7,7 @@ import { confirm, type ConfirmContext } from "./confirm.ts";
 import { type Due, type Work, withoutCopies } from "./copies.ts";
 import { decode, type RenewRequest, toAscii } from "./event.ts";
 import { entryOf, type NewEntry, type Note } from "./journal/journal.ts";
+import { LANES, MAX_RECEIVES, TOO_NEW_SECONDS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, type ErrorCode, type Outcome, toRelayError, TREATMENT } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
@@ -21,6 +22,8 @@ export interface ConsumeContext extends RenewContext, Pick<ConfirmContext, "regi
   /** Left out: no journal is written. */
   readonly note?: Note;
   readonly circuit: Circuit;
+  /** Resolves when the next run may begin. Left out: at once. */
+  readonly turn?: () => Promise<void>;
   readonly random?: () => number;
 }
 
@@ -38,11 +41,6 @@ interface Settled {
   readonly copies: readonly QueueRecord[];
 }
 type SortedOut = Omit<Settled, "record" | "copies">;
-
-/** Below what any template sets as the queue's maximum receive count, so that a record ends with our reason and not without one. */
-const MAX_RECEIVES = 8;
-const TOO_NEW_SECONDS = 300;
-const LANES = 16;
 
 /** Works on one batch. `timeLeft` is asked before each run. Never throws for what a record holds or a cluster answers. */
 export async function consume(
@@ -163,6 +161,7 @@ function useCaseOf({ kind, look }: RenewRequest) {
 
 async function attempt(request: RenewRequest, context: ConsumeContext): Promise<Outcome> {
   const { circuit } = context;
+  if (circuit.error === null) await context.turn?.();
   if (circuit.error !== null) return { kind: "failed", error: circuit.error };
   try {
     const outcome = await useCaseOf(request)(request, context);

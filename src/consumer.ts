@@ -4,6 +4,7 @@ import type { Overrides } from "./cluster/overrides.ts";
 import type { RelayConfig } from "./config.ts";
 import type { ConsumeContext } from "./consume.ts";
 import type { Note } from "./journal/journal.ts";
+import { RUNS_FOR_EACH_PATCH } from "./limits.ts";
 import type { Observer } from "./observe.ts";
 import { RelayError, toRelayError } from "./outcome.ts";
 import { createPace } from "./pace.ts";
@@ -63,6 +64,7 @@ export function consumeContext(config: RelayConfig, { cluster, queue, overrides,
     now: () => new Date(),
     tuning: config.tuning,
     pace: createPace(patchesPerSecond),
+    turn: createPace(RUNS_FOR_EACH_PATCH * patchesPerSecond),
     circuit: createCircuit(
       cluster,
       () => overrides.probe(),

@@ -3,6 +3,7 @@
  * acknowledged once that has stored it or found it not for us. Until then it stays in the queue, which shows it again.
  */
 import { providerOf, queuedDelivery, type QueuedDelivery } from "./admit.ts";
+import { INBOX_BATCH, INBOX_MAX_BACKOFF_SECONDS, INBOX_MAX_RECEIVES, INBOX_VISIBILITY_SECONDS } from "./limits.ts";
 import { ADVICE, type ErrorCode, RelayError, toRelayError } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 import { receive, type ReceiveContext } from "./receive.ts";
@@ -15,18 +16,13 @@ export interface InboxContext extends ReceiveContext {
   readonly random?: () => number;
 }
 
-const BATCH = 10;
-/** A message is worked on for a second or two, so one that a crash left behind is soon there again. */
-const VISIBILITY_SECONDS = 30;
-/** Of what fails for itself alone. A store that is away fails every message, and none of them is to blame. */
-const MAX_RECEIVES = 8;
+/** None of the messages is to blame: these count towards no last receive. */
 const STORE_AWAY: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["QUEUE_UNAVAILABLE", "QUEUE_REFUSED"]);
-const MAX_BACKOFF_SECONDS = 900;
 
 /** Runs until `signal` is aborted; resolves when the messages in hand are acknowledged or left in the queue. */
 export async function takeIn(context: InboxContext, signal: AbortSignal): Promise<void> {
   const whose = { webhook: context.webhook };
-  const take = createTaker({ ...context, whose, max: BATCH, visibilitySeconds: VISIBILITY_SECONDS }, signal);
+  const take = createTaker({ ...context, whose, max: INBOX_BATCH, visibilitySeconds: INBOX_VISIBILITY_SECONDS }, signal);
   while (!signal.aborted) {
     const records = await take();
     const ends = await Promise.all(records.map((record) => isSettled(record, context)));
@@ -45,7 +41,7 @@ async function isSettled(record: QueueRecord, context: InboxContext): Promise<bo
   const delivery = queuedDelivery(context.webhook, record);
   const error = await errorOf(delivery, context);
   if (error === null) return true;
-  if (STORE_AWAY.has(error.code) || record.receiveCount < MAX_RECEIVES) return false;
+  if (STORE_AWAY.has(error.code) || record.receiveCount < INBOX_MAX_RECEIVES) return false;
   return isKept(delivery, `received ${record.receiveCount} times, never settled: ${error.message}`, context);
 }
 
@@ -88,7 +84,7 @@ async function acknowledge(records: readonly QueueRecord[], context: InboxContex
 
 /** Hidden for longer each time, so that what cannot be stored does not stand before what can. */
 async function backOff(record: QueueRecord, { queue, random = Math.random }: InboxContext): Promise<void> {
-  const seconds = Math.min(MAX_BACKOFF_SECONDS, 2 ** record.receiveCount) * (0.5 + random() / 2);
+  const seconds = Math.min(INBOX_MAX_BACKOFF_SECONDS, 2 ** record.receiveCount) * (0.5 + random() / 2);
   await queue.extend(record, seconds).catch(() => {
     // it shows again when its visibility ends
   });

@@ -6,6 +6,7 @@
 import * as z from "zod";
 import type { Override } from "./cluster/overrides.ts";
 import { type RenewRequest, valueOf } from "./event.ts";
+import { RECENT_KEYS } from "./limits.ts";
 
 /** Documented by Deckhouse: https://deckhouse.io/documentation/v1/modules/002-deckhouse/ (ModulePullOverride) */
 const RENEW = "renew";
@@ -14,7 +15,6 @@ const DIGEST = "mpo-relay/digest";
 const AT = "mpo-relay/at";
 const PUSHED = "mpo-relay/pushed";
 const RECENT = "mpo-relay/recent";
-const RECENT_KEYS = 8;
 
 /** The newest nudge of an override. `digest` is null where it is unknown or an index's; `recent` are the keys before it, newest first. */
 export interface Nudge {

@@ -1,5 +1,6 @@
 /** Opens the queues that a configuration names, each adapter only where a form asks for it, and fans a delivery's records out to them. */
 import { type ClusterConfig, type RelayConfig, resolveQueue, resolveSqs, type SqsForm } from "./config.ts";
+import { STORE_MS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
 import { RelayError, toRelayError } from "./outcome.ts";
 import { within } from "./patience.ts";
@@ -31,8 +32,6 @@ export interface OpenOptions {
   readonly env?: NodeJS.ProcessEnv;
 }
 
-/** The shortest patience of a sender is a second: two attempts of this long, then 503. */
-const SEND_MS = 300;
 const UNPARSED = "unparsed";
 
 /** Throws an Error that says what to do where a queue cannot be opened. */
@@ -75,14 +74,14 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
               store.sendAll(batch),
         );
       for (const [cluster, batch] of records) {
-        if (!opener.storeOf.has(cluster)) writes.push(() => twice(() => of(cluster).send(batch, { timeoutMs: SEND_MS })));
+        if (!opener.storeOf.has(cluster)) writes.push(() => twice(() => of(cluster).send(batch, { timeoutMs: STORE_MS })));
       }
       const failed = (await Promise.allSettled(writes.map((write) => write()))).find((write) => write.status === "rejected");
       if (failed) throw notStored(failed.reason);
     },
     async storeUnparsed(letter) {
       if (!unparsed) throw new RelayError("QUEUE_UNAVAILABLE", "there is no place for deliveries that could not be read");
-      if ((await within(2 * SEND_MS, unparsed.deadLetters.count(), "QUEUE_UNAVAILABLE")) >= config.limits.unparsed) {
+      if ((await within(2 * STORE_MS, unparsed.deadLetters.count(), "QUEUE_UNAVAILABLE")) >= config.limits.unparsed) {
         const { webhook, bytes, sha256 } = storedDelivery(letter.body) ?? {};
         observer.alarm("UNPARSED_FULL", {
           what: "too many unread deliveries are kept already; this one is only named here. Redrive or purge them: `mpo-relay dlq list --cluster unparsed`",
@@ -94,7 +93,7 @@ function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Que
         return false;
       }
       // a write that goes on behind the 503 is harmless: the sender tries again, and a second dead letter says the same
-      await within(2 * SEND_MS, unparsed.deadLetters.put(letter), "QUEUE_UNAVAILABLE");
+      await within(2 * STORE_MS, unparsed.deadLetters.put(letter), "QUEUE_UNAVAILABLE");
       return true;
     },
     async ready() {

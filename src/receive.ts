@@ -7,6 +7,7 @@ import { type Body, decodeBody } from "./body.ts";
 import type { RelayConfig, WebhookConfig } from "./config.ts";
 import { encode, imageOf, keyOf, type PushEvent, type RenewRequest } from "./event.ts";
 import { entryOf, type Note } from "./journal/journal.ts";
+import { CLOCKS_DIFFER_MS } from "./limits.ts";
 import { createMatcher } from "./match.ts";
 import { type ErrorCode, type Outcome, RelayError, type SkipReason, toRelayError } from "./outcome.ts";
 import { type Handshake, pushesOf, type Reading } from "./providers/provider.ts";
@@ -152,10 +153,8 @@ function requestsOf(
   return clusters.map((cluster) => ({ cluster, ...ofEach }));
 }
 
-const SKEW_MS = 2_000; // clocks of a registry and of ours differ by less
-
 /** A time in our future: once that clock is right again, every push up to it would look older, and be taken for covered by this one's nudge. */
-const credible = (time: string | null, now: Date) => (time !== null && Date.parse(time) <= now.getTime() + SKEW_MS ? time : null);
+const credible = (time: string | null, now: Date) => (time !== null && Date.parse(time) <= now.getTime() + CLOCKS_DIFFER_MS ? time : null);
 
 /** Of an index Deckhouse shows the child's digest: equality proves success, inequality proves nothing. */
 const INDEXES = new Set(["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"]);

@@ -5,6 +5,14 @@
 import type { Override, Overrides } from "./cluster/overrides.ts";
 import type { Tuning } from "./config.ts";
 import { encode, type RenewRequest } from "./event.ts";
+import {
+  CLOCKS_DIFFER_MS,
+  CONFLICT_TRIES,
+  HOLD_COOLDOWNS,
+  HOLD_SAME_DIGEST_COOLDOWNS,
+  MAX_DELAY_SECONDS,
+  REDELIVERED_MS,
+} from "./limits.ts";
 import { type Nudge, nudgeAnnotations, nudgeOf } from "./nudge.ts";
 import { type Outcome, RelayError } from "./outcome.ts";
 import type { NewRecord } from "./queue/queue.ts";
@@ -20,25 +28,16 @@ export interface RenewContext {
   readonly pace: () => Promise<void>;
 }
 
-/** A redelivery over this long after the nudge, with the digest still not there: somebody pressed "redeliver". */
-const REDELIVERED_MS = 60_000;
-/** How many cool-downs we wait for the newest nudge's digest before a nudge of another push goes out: a minute, as it comes. */
-const HOLD = 12;
-/** The same where the status already holds this push's digest, ten minutes: a patch in the middle of a deploy can leave the other's files there. */
-const HOLD_SAME_DIGEST = 120;
-/** Clocks of two edges differ by less. */
-const SKEW_MS = 2_000;
-
 /** Throws RelayError for what the cluster or the queue cannot do now. */
 export async function renew(request: RenewRequest, context: RenewContext): Promise<Outcome> {
-  for (let tries = 0; tries < 3; tries++) {
+  for (let tries = 0; tries < CONFLICT_TRIES; tries++) {
     try {
       return await renewOnce(request, context);
     } catch (error) {
       if (!(error instanceof RelayError) || error.code !== "CONFLICT") throw error; // somebody wrote meanwhile: read and decide again
     }
   }
-  throw new RelayError("CONFLICT", "the override changed three times while it was being patched");
+  throw new RelayError("CONFLICT", `the override changed ${CONFLICT_TRIES} times while it was being patched`);
 }
 
 async function renewOnce(request: RenewRequest, context: RenewContext): Promise<Outcome> {
@@ -97,12 +96,12 @@ export function isCovered(newest: Nudge, request: RenewRequest, now: Date): bool
 function isLater(newest: Nudge, request: RenewRequest, now: Date): boolean {
   if (newest.key === request.key || newest.webhook !== request.webhook) return false;
   const later = newest.pushedAt ?? newest.receivedAt;
-  if (later.getTime() > now.getTime() + SKEW_MS) return false; // by a clock that was ahead: it proves nothing until we are there
+  if (later.getTime() > now.getTime() + CLOCKS_DIFFER_MS) return false; // by a clock that was ahead: it proves nothing until we are there
   if (newest.pushedAt && request.pushedAt) return newest.pushedAt.getTime() > Date.parse(request.pushedAt);
-  return !newest.pushedAt && !request.pushedAt && newest.receivedAt.getTime() > Date.parse(request.receivedAt) + SKEW_MS;
+  return !newest.pushedAt && !request.pushedAt && newest.receivedAt.getTime() > Date.parse(request.receivedAt) + CLOCKS_DIFFER_MS;
 }
 
-const wentOutAfter = (newest: Nudge, request: RenewRequest) => newest.at.getTime() > Date.parse(request.receivedAt) + SKEW_MS;
+const wentOutAfter = (newest: Nudge, request: RenewRequest) => newest.at.getTime() > Date.parse(request.receivedAt) + CLOCKS_DIFFER_MS;
 
 /** Milliseconds to wait before this override may be patched: a patch in the middle of a deploy can restart Deckhouse twice. */
 function holdMs(newest: Nudge, request: RenewRequest, override: Override, context: RenewContext): number {
@@ -116,10 +115,10 @@ function holdMs(newest: Nudge, request: RenewRequest, override: Override, contex
   if (arrived) return 0;
   if (request.digest !== null && imageDigest === request.digest && newest.digest !== request.digest) {
     // Deckhouse took this digest after the newest nudge, and so was not in the middle of deploying that one's
-    if (Date.parse(updatedAt ?? "") > newest.at.getTime() + Math.min(SKEW_MS, cooldownMs)) return 0;
-    return waitMs(age, HOLD_SAME_DIGEST * cooldownMs, 4 * cooldownMs);
+    if (Date.parse(updatedAt ?? "") > newest.at.getTime() + Math.min(CLOCKS_DIFFER_MS, cooldownMs)) return 0;
+    return waitMs(age, HOLD_SAME_DIGEST_COOLDOWNS * cooldownMs, 4 * cooldownMs);
   }
-  return newest.digest === null ? 0 : waitMs(age, HOLD * cooldownMs, cooldownMs);
+  return newest.digest === null ? 0 : waitMs(age, HOLD_COOLDOWNS * cooldownMs, cooldownMs);
 }
 
 /** Longer and longer up to the end, since each wait is a write to the queue for each record; 0 at the end. */
@@ -140,5 +139,5 @@ function confirmRecord(request: RenewRequest, nudge: number, seen: Override, pat
     refusedSince: null,
     look: { step: 0, digest: imageDigest, message, updatedAt, patchedAt: patchedAt.toISOString() },
   };
-  return { body: encode(record), delaySeconds: Math.min(900, firstLook / 1000) };
+  return { body: encode(record), delaySeconds: Math.min(MAX_DELAY_SECONDS, firstLook / 1000) };
 }

@@ -1,13 +1,11 @@
 /** What becomes of a record after its run: acknowledge, defer or bury. Pure; the table itself is TREATMENT in outcome.ts. */
 import { encode, type RenewRequest } from "./event.ts";
 import { entryOf, type NewEntry, type Stage } from "./journal/journal.ts";
+import { FORBIDDEN_BURIED_AFTER_MS, MAX_BACKOFF_SECONDS, MAX_DELAY_SECONDS } from "./limits.ts";
 import { type Detail, type Outcome, type RelayError, TREATMENT } from "./outcome.ts";
-import { MAX_DELAY_SECONDS, type NewDeadLetter, type NewRecord } from "./queue/queue.ts";
+import type { NewDeadLetter, NewRecord } from "./queue/queue.ts";
 
 export type Settlement = { kind: "acknowledge" } | { kind: "defer"; next: NewRecord } | { kind: "bury"; letter: NewDeadLetter };
-
-const FORBIDDEN_BURIED_AFTER_MS = 24 * 3600 * 1000;
-const MAX_BACKOFF_SECONDS = 300;
 
 /** `random` is in [0, 1): full jitter, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ */
 export function settlementOf(outcome: Outcome, request: RenewRequest, now: Date, random: () => number = Math.random): Settlement {

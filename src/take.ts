@@ -1,12 +1,9 @@
 /** The long poll of every loop that takes records. A queue that does not answer is an alarm and a pause, and the loop goes on. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { LONGEST_QUEUE_PAUSE_MS, POLL_SECONDS, QUEUE_PAUSE_MS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, type ErrorCode, toRelayError } from "./outcome.ts";
 import type { Queue, QueueRecord, ReceiveOptions } from "./queue/queue.ts";
-
-const WAIT_SECONDS = 20;
-const PAUSE_MS = 1_000;
-const LONGEST_PAUSE_MS = 30_000;
 
 /** `whose` goes into the alarm: the cluster, or the webhook, whose queue it is. */
 export interface Taker extends Pick<ReceiveOptions, "max" | "visibilitySeconds"> {
@@ -24,7 +21,7 @@ export function createTaker({ queue, observer, whose, max, visibilitySeconds }: 
   let told: ErrorCode | null = null;
   return async () => {
     try {
-      const records = await queue.receive({ max, visibilitySeconds, waitSeconds: WAIT_SECONDS, signal });
+      const records = await queue.receive({ max, visibilitySeconds, waitSeconds: POLL_SECONDS, signal });
       if (told !== null) observer.outcome({ event: "process", outcome: "QUEUE_ANSWERS", ...whose });
       failures = 0;
       told = null;
@@ -35,7 +32,7 @@ export function createTaker({ queue, observer, whose, max, visibilitySeconds }: 
       const what = ADVICE[error.code] ?? error.message;
       if (told !== error.code) observer.alarm(error.code, { what, ...whose, why: error.message });
       told = error.code;
-      await pause(signal, Math.min(LONGEST_PAUSE_MS, PAUSE_MS * 2 ** Math.min(10, failures)));
+      await pause(signal, Math.min(LONGEST_QUEUE_PAUSE_MS, QUEUE_PAUSE_MS * 2 ** Math.min(10, failures)));
       failures += 1;
       return [];
     }
@@ -43,6 +40,6 @@ export function createTaker({ queue, observer, whose, max, visibilitySeconds }: 
 }
 
 /** Ends early when `signal` is aborted. */
-export async function pause(signal: AbortSignal, ms = PAUSE_MS): Promise<void> {
+export async function pause(signal: AbortSignal, ms = QUEUE_PAUSE_MS): Promise<void> {
   await sleep(ms, undefined, { signal }).catch(() => {});
 }

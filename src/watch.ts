@@ -1,15 +1,11 @@
 /** After a new image was picked up: does its module come up? Best effort, by the Module of Deckhouse v1.66 on. */
 import type { RenewRequest } from "./event.ts";
+import { WATCH_BELIEVED_LOOK, WATCH_LAST_LOOK } from "./limits.ts";
 import { nudgeOf } from "./nudge.ts";
 import { type Outcome, RelayError } from "./outcome.ts";
 import type { RenewContext } from "./renew.ts";
 
 type WatchContext = Pick<RenewContext, "overrides" | "now" | "tuning">;
-
-/** Of the configured looks, from the pick-up on. */
-const LAST_STEP = 4;
-/** A module that fails at first may come up yet. */
-const BELIEVED_STEP = 3;
 
 /** Throws RelayError for what the cluster cannot do now. */
 export async function watch(record: RenewRequest, context: WatchContext): Promise<Outcome> {
@@ -26,7 +22,7 @@ export async function watch(record: RenewRequest, context: WatchContext): Promis
   };
   if (state.isReady) return { kind: "done", code: "RUNNING", detail };
   const isLast = look.step >= lastStep(context);
-  if (state.isBroken && (isLast || look.step >= BELIEVED_STEP)) return { kind: "done", code: "MODULE_ERROR", detail };
+  if (state.isBroken && (isLast || look.step >= WATCH_BELIEVED_LOOK)) return { kind: "done", code: "MODULE_ERROR", detail };
   if (isLast) return { kind: "done", code: "UNWATCHED", detail: { why: "the Module is not ready yet" } };
   const { looksMs } = context.tuning;
   const seconds = ((looksMs[look.step + 1] ?? 0) - (looksMs[look.step] ?? 0)) / 1000;
@@ -38,4 +34,4 @@ export async function watch(record: RenewRequest, context: WatchContext): Promis
   };
 }
 
-const lastStep = ({ tuning }: WatchContext) => Math.min(LAST_STEP, tuning.looksMs.length - 1);
+const lastStep = ({ tuning }: WatchContext) => Math.min(WATCH_LAST_LOOK, tuning.looksMs.length - 1);

@@ -1,15 +1,10 @@
 /** The consumer's loop in a Node process: long-poll, work, wait while the circuit is open, until it is told to stop. */
 import { consume, type ConsumeContext } from "./consume.ts";
 import { toAscii } from "./event.ts";
+import { BATCH, START_WITHIN_MS, VISIBILITY_SECONDS } from "./limits.ts";
 import { ADVICE, toRelayError } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 import { createTaker, pause } from "./take.ts";
-
-/** An embedded queue gives as many at once; SQS fewer. More at once means fewer looks at one override: in a burst they are most of the work. */
-const BATCH = 1000;
-const VISIBILITY_SECONDS = 120;
-/** Runs start only within this time, so that the last one ends well before the records show again. */
-const START_WITHIN_MS = 60_000;
 
 /** Runs until `signal` is aborted; resolves when the batch in hand is settled. */
 export async function work(context: ConsumeContext & { readonly queue: Queue }, signal: AbortSignal): Promise<void> {

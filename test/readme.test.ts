@@ -1,30 +1,65 @@
-/** The README's table of registries is made from the provider table: `npm run readme` writes it, `npm test` compares. */
+/** Tables of the README and of infra/delivery.md are made from the code: `npm run readme` writes them, `npm test` compares. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import * as limits from "../src/limits.ts";
 import { providers } from "../src/providers/index.ts";
 import type { RegistryProvider } from "../src/providers/provider.ts";
 
 const root = join(import.meta.dirname, "..");
 const pages = join(root, "infra/registries");
-const START = "<!-- registries: written by `npm run readme` from src/providers/ -->";
-const END = "<!-- /registries -->";
-
 const row = ({ title, name, auth }: RegistryProvider) =>
   `| [${title}](infra/registries/${name}.md) | \`${name}\` | ${auth.map(({ kind }) => `\`${kind}\``).join(", ")} |`;
-const table = ["| registry, and its page | `provider:` | `auth:`, the first is the default |", "| --- | --- | --- |"];
+const registries = () =>
+  [
+    "| registry, and its page | `provider:` | `auth:`, the first is the default |",
+    "| --- | --- | --- |",
+    ...Object.values(providers).map(row),
+  ].join("\n");
+
+/** A row for each constant of src/limits.ts under its heading: its doc comment, and its value in the unit that its name ends with. */
+function limitsTable(): string {
+  const text = readFileSync(join(root, "src/limits.ts"), "utf8");
+  const values = new Map<string, number | readonly number[]>(Object.entries(limits));
+  const parts = text.matchAll(/^\/\/ # (.+)$|^\/\*\* (.+) \*\/\nexport const (\w+) = /gm);
+  const lines = [...parts].flatMap(([, heading, why = "", name = ""]) => {
+    if (heading !== undefined) return ["", `### ${heading}`, "", "| | | why |", "| --- | --- | --- |"];
+    const value = values.get(name);
+    values.delete(name);
+    return [
+      `| \`${name}\` | ${[value ?? []]
+        .flat()
+        .map((each) => inWords(name, each))
+        .join(", ")} | ${why} |`,
+    ];
+  });
+  expect([...values.keys()], "constants without a comment of one line").toEqual([]);
+  return lines.slice(1).join("\n");
+}
+
+function inWords(name: string, value: number): string {
+  if (name.endsWith("COOLDOWNS")) return `${value} cool-downs`;
+  if (!/_(?:MS|SECONDS)$/.test(name)) return value.toLocaleString("en-US");
+  const ms = name.endsWith("MS") ? value : value * 1000;
+  const [unit, length] = [["h", 3_600_000] as const, ["min", 60_000] as const, ["s", 1000] as const].find(
+    ([, each]) => ms % each === 0,
+  ) ?? ["ms", 1];
+  return `${ms / length} ${unit}`;
+}
+
+it.each([
+  ["README.md", "registries", "src/providers/", registries],
+  ["infra/delivery.md", "limits", "src/limits.ts", limitsTable],
+])("%s has the table of %s as it is written from %s", async (page, name, source, table) => {
+  const [start, end] = [`<!-- ${name}: written by \`npm run readme\` from ${source} -->`, `<!-- /${name} -->`];
+  const [before, rest, ...more] = readFileSync(join(root, page), "utf8").split(start);
+  const after = rest?.split(end)[1];
+  expect(more).toEqual([]);
+  expect(after, "the markers").toBeDefined();
+  await expect(`${before}${start}\n${table()}\n${end}${after}`).toMatchFileSnapshot(`../${page}`);
+});
 
 describe("the README", () => {
-  it("has the table of registries that the code has", async () => {
-    const text = readFileSync(join(root, "README.md"), "utf8");
-    const [before, rest, ...more] = text.split(START);
-    const after = rest?.split(END)[1];
-    expect(more).toEqual([]);
-    expect(after, "the markers").toBeDefined();
-    const rows = [...table, ...Object.values(providers).map(row)].join("\n");
-    await expect(`${before}${START}\n${rows}\n${END}${after}`).toMatchFileSnapshot("../README.md");
-  });
-
   it("calls no two registries the same", () => {
     const titles = Object.values(providers).map(({ title }) => title);
     expect(new Set(titles).size).toBe(titles.length);

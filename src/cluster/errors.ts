@@ -3,12 +3,11 @@
  * so neither it nor the thrown object (as `cause`) goes any further: only the first line of the API server's Status does.
  */
 import * as z from "zod";
+import { LONGEST_RETRY_AFTER_SECONDS } from "../limits.ts";
 import { type ErrorCode, RelayError } from "../outcome.ts";
 
 export const PLURAL = "modulepulloverrides";
 const TEXT_LIMIT = 300;
-/** A record that waits so long is tried once in between: what a proxy asks for may be weeks, or no instant at all. */
-const LONGEST_RETRY_AFTER_SECONDS = 3600;
 
 // https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
 const status = z.looseObject({

@@ -1,6 +1,7 @@
 /** What a record may be: the same in every adapter, so that none takes what another would refuse. */
+import { MAX_DELAY_SECONDS } from "../limits.ts";
 import { RelayError } from "../outcome.ts";
-import { MAX_DELAY_SECONDS, type NewRecord } from "./queue.ts";
+import type { NewRecord } from "./queue.ts";
 
 /** Leaves room for attributes below the 256 KiB that every SQS-compatible service takes. */
 const MAX_BODY_BYTES = 200 * 1024;

@@ -14,14 +14,11 @@ export interface QueueRecord {
   readonly sentAt: string;
 }
 
-/** A record to store. `delaySeconds` (fractions allowed, an adapter may round up) is at most {@link MAX_DELAY_SECONDS}. */
+/** A record to store. `delaySeconds` (fractions allowed, an adapter may round up) is at most MAX_DELAY_SECONDS (limits.ts). */
 export interface NewRecord {
   readonly body: string;
   readonly delaySeconds?: number;
 }
-
-/** SQS delays no record for longer; longer waits go in hops: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html */
-export const MAX_DELAY_SECONDS = 900;
 
 /** A record that ended without taking effect, with the reason. `body` is the record's text, or a stored delivery's (UNPARSED). */
 export interface NewDeadLetter {

@@ -66,10 +66,8 @@ export class Cluster {
   }
 
   /** The relay's configuration of this cluster, with the files it names. */
-  async kubernetes(): Promise<object> {
-    const [ca, token] = [await place("cluster", "ca.pem"), await place("cluster", "token")];
-    await Promise.all([writeFile(ca, this.ca), writeFile(token, this.token, { mode: 0o600 })]);
-    return { server: this.server, ca: `file:${ca}`, token: `file:${token}` };
+  kubernetes(): Promise<object> {
+    return kubernetesOf("cluster", this);
   }
 
   async close(): Promise<void> {
@@ -95,6 +93,12 @@ export class Cluster {
       call.end(json);
     });
   }
+}
+
+export async function kubernetesOf(name: string, where: { server: string; ca: string; token: string }): Promise<object> {
+  const [ca, token] = [await place(name, "ca.pem"), await place(name, "token")];
+  await Promise.all([writeFile(ca, where.ca), writeFile(token, where.token, { mode: 0o600 })]);
+  return { server: where.server, ca: `file:${ca}`, token: `file:${token}` };
 }
 
 /** The sandbox's stand-in, in a process of its own. */

@@ -4,11 +4,20 @@ import { parseArgs } from "node:util";
 import { acknowledge } from "./acknowledge.ts";
 import { bundles } from "./bundles.ts";
 import { burst } from "./burst.ts";
+import { clusters } from "./clusters.ts";
 import { type Figure, toJson, toTable } from "./figures.ts";
 import { patched } from "./patched.ts";
+import { waiting } from "./waiting.ts";
 import { type Options, say } from "./world.ts";
 
-const PARTS: Readonly<Record<string, (options: Options) => Promise<Figure[]>>> = { bundles, acknowledge, patched, burst };
+const PARTS: Readonly<Record<string, (options: Options) => Promise<Figure[]>>> = {
+  bundles,
+  acknowledge,
+  patched,
+  burst,
+  clusters,
+  waiting,
+};
 
 const { values } = parseArgs({
   options: {

@@ -11,7 +11,7 @@ const WARM_UP = 50;
 const GAP_MS = 25;
 const PATIENCE_MS = 30_000;
 /** Looks are no part of this measurement. */
-const TUNING = { looks: ["1h"] };
+export const TUNING = { looks: ["1h"] };
 
 export async function patched(options: Options): Promise<Figure[]> {
   const figures = await measure("stand-in", await standIn(), options);
@@ -47,29 +47,45 @@ async function measure(name: string, cluster: Cluster, { quick, profile }: Optio
 async function alternate(cluster: Cluster, port: number, pushed: readonly string[], bare: readonly string[]) {
   const relayed: number[] = [];
   const alone: number[] = [];
+  const pusher = await createPusher(cluster, port);
+  for (const [index, name] of pushed.entries()) {
+    relayed.push(await pusher.push(name));
+    await sleep(GAP_MS);
+    alone.push(await getAndPatch(cluster, bare[index] ?? ""));
+  }
+  pusher.close();
+  say(`medians over time: ${[0, 1, 2, 3].map((quarter) => median(quarterOf(relayed, quarter)).toFixed(2)).join(", ")} ms`);
+  return { relayed: relayed.slice(WARM_UP), alone: alone.slice(WARM_UP) };
+}
+
+export interface Pusher {
+  /** Milliseconds from sending the webhook until this override, which had no nudge yet, is patched. Before it, a gap. */
+  push(module: string): Promise<number>;
+  close(): void;
+}
+
+export async function createPusher(cluster: Cluster, port: number): Promise<Pusher> {
   const pushOf = await pushes();
   const sender = new Sender(`http://127.0.0.1:${port}/hooks/bench`);
   const waiting = new Map<string, () => void>();
   await cluster.watch(({ metadata }) => {
     if ("mpo-relay/key" in metadata.annotations) waiting.get(metadata.name)?.();
   });
-  for (const [index, name] of pushed.entries()) {
-    await sleep(GAP_MS);
-    const { body } = pushOf(name);
-    const arrived = new Promise<number>((resolve, reject) => {
-      const patience = setTimeout(() => reject(new Error(`${name} was not patched within ${PATIENCE_MS} ms`)), PATIENCE_MS);
-      waiting.set(name, () => resolve((clearTimeout(patience), performance.now())));
-    });
-    const sent = performance.now();
-    const [at] = await Promise.all([arrived, sender.send(body)]);
-    relayed.push(at - sent);
-    waiting.delete(name);
-    await sleep(GAP_MS);
-    alone.push(await getAndPatch(cluster, bare[index] ?? ""));
-  }
-  sender.close();
-  say(`medians over time: ${[0, 1, 2, 3].map((quarter) => median(quarterOf(relayed, quarter)).toFixed(2)).join(", ")} ms`);
-  return { relayed: relayed.slice(WARM_UP), alone: alone.slice(WARM_UP) };
+  return {
+    async push(module) {
+      await sleep(GAP_MS);
+      const { body } = pushOf(module);
+      const arrived = new Promise<number>((resolve, reject) => {
+        const patience = setTimeout(() => reject(new Error(`${module} was not patched within ${PATIENCE_MS} ms`)), PATIENCE_MS);
+        waiting.set(module, () => resolve((clearTimeout(patience), performance.now())));
+      });
+      const sent = performance.now();
+      const [at] = await Promise.all([arrived, sender.send(body)]);
+      waiting.delete(module);
+      return at - sent;
+    },
+    close: () => sender.close(),
+  };
 }
 
 /** The same two requests with as many annotations, over one kept connection and nothing else. */
@@ -87,6 +103,6 @@ async function getAndPatch(cluster: Cluster, name: string): Promise<number> {
   return performance.now() - started;
 }
 
-const names = (kind: string, count: number) => Array.from({ length: count }, (_, index) => `${kind}-${index}`);
+export const names = (kind: string, count: number) => Array.from({ length: count }, (_, index) => `${kind}-${index}`);
 const quarterOf = (values: readonly number[], quarter: number) =>
   values.slice((quarter * values.length) / 4, ((quarter + 1) * values.length) / 4);

@@ -5,13 +5,25 @@ import type { Cluster } from "./cluster.ts";
 import { SOURCE } from "./sender.ts";
 import { isUp, place, start, type Started } from "./world.ts";
 
-export async function startServe(name: string, cluster: Cluster, options: { tuning?: object; profile: boolean }): Promise<Started> {
+export interface ServeOptions {
+  readonly tuning?: object;
+  readonly profile: boolean;
+  /** More clusters, by name: the `kubernetes` of each. */
+  readonly others?: Readonly<Record<string, object>>;
+}
+
+export async function startServe(name: string, cluster: Cluster, options: ServeOptions): Promise<Started> {
   const configuration = async (port: number) => {
     const file = await place(name, "relay.json");
     const config = {
       webhooks: { bench: { provider: "distribution", secret: "env:BENCH_SECRET" } },
       sources: [{ repo: SOURCE }],
-      clusters: { dev: { queue: "embedded:./data", kubernetes: await cluster.kubernetes() } },
+      clusters: Object.fromEntries(
+        Object.entries({ dev: await cluster.kubernetes(), ...options.others }).map(([each, kubernetes]) => [
+          each,
+          { queue: "embedded:./data", kubernetes },
+        ]),
+      ),
       listen: { host: "127.0.0.1", port },
       ...(options.tuning && { tuning: options.tuning }),
     };

@@ -1,12 +1,13 @@
 /** Runs the real `consume` as the worker and the Lambda function do, in a process that may be killed at any step and starts anew. */
 import { createCircuit } from "../../src/circuit.ts";
 import { consume, type ConsumeContext } from "../../src/consume.ts";
+import { START_WITHIN_MS } from "../../src/limits.ts";
 import type { Observer } from "../../src/observe.ts";
 import { toRelayError } from "../../src/outcome.ts";
 import type { QueueRecord } from "../../src/queue/queue.ts";
 import type { ClusterModel, ClusterPort } from "./cluster.ts";
 import type { QueueModel, QueuePort } from "./queue.ts";
-import { MINUTE, Process, SECOND, type World } from "./world.ts";
+import { Process, SECOND, type World } from "./world.ts";
 
 export const CLUSTER = "dev";
 export const TUNING = {
@@ -14,7 +15,6 @@ export const TUNING = {
   looksMs: [10, 30, 90, 300, 900, 3_600].map((seconds) => seconds * SECOND),
   patchesPerSecond: 20,
 };
-const START_WITHIN_MS = MINUTE;
 
 /** A mistake put between the real code and its ports, to show that the audit sees it. */
 export interface Mistake {
