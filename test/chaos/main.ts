@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- [--pushes 1000] [--seed N] [--topology serve,elasticmq,hub]`: the pushes are shared out among the topologies. The last line begins `lost 0 of <pushes>`; ends with 1 where a push was lost or a part was missing.
+ * `npm run chaos -- [--pushes 1000] [--seed N] [--topology elasticmq,hub,serve]`: the pushes are shared out among the topologies. The last line begins `lost 0 of <pushes>`; ends with 1 where a push was lost or a part was missing.
  */
 import { parseArgs } from "node:util";
 import * as z from "zod";
@@ -25,7 +25,7 @@ const strings = { pushes: { type: "string" }, seed: { type: "string" }, topology
 const read = options.safeParse(parseArgs({ options: strings }).values);
 if (!read.success) {
   console.error(`chaos: ${read.error.issues.map(({ path, message }) => `--${path.join(".")}: ${message}`).join("; ")}`);
-  console.error("usage: npm run chaos -- [--pushes 1000] [--seed N] [--topology serve,elasticmq,hub]");
+  console.error("usage: npm run chaos -- [--pushes 1000] [--seed N] [--topology elasticmq,hub,serve]");
   process.exit(2);
 }
 const { pushes, seed, topology } = read.data;

@@ -12,7 +12,7 @@ import { startElasticMq } from "../e2e/parts/elasticmq.ts";
 import { serveRelay, workRelay } from "../e2e/relay.ts";
 import type { ConfigOptions, World } from "../e2e/world.ts";
 
-export const TOPOLOGIES = ["serve", "elasticmq", "hub"] as const;
+export const TOPOLOGIES = ["elasticmq", "hub", "serve"] as const;
 export type TopologyName = (typeof TOPOLOGIES)[number];
 export type Target = "edge" | "worker" | "queue";
 
