@@ -35,6 +35,8 @@ const say = (line: string) => console.error(`chaos ${Math.round((Date.now() - be
 // the clients of this process ask for credentials too
 Object.assign(process.env, ELASTICMQ_ENV, { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" });
 
+process.setMaxListeners(0); // each part of two runs has a folder to remove
+
 const results: Result[] = [];
 let broken = 0;
 

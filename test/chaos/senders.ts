@@ -4,6 +4,7 @@
  * infra/registries/ has where that is known from. Waits are shorter than the real ones, as are the relay's own (`tuning`).
  */
 import { randomUUID } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -75,6 +76,7 @@ export async function startSenders(relayUrl: string): Promise<Senders> {
   const sending = new Set<Promise<unknown>>();
   const triesOf = new Map<Push, number>();
   const stopping = new AbortController();
+  setMaxListeners(0, stopping.signal); // as many as there are senders that wait
   const pause = (ms: number) => sleep(ms, undefined, { signal: stopping.signal });
   const follow = (work: Promise<unknown>): void => {
     const one = work.catch(() => undefined).finally(() => sending.delete(one));
