@@ -23,7 +23,7 @@ export interface Options {
   readonly quick: boolean;
   /** Patches also on a real kube-apiserver. */
   readonly real: boolean;
-  /** Keeps CPU profiles of the processes under load in node_modules/.cache/mpo-relay-bench/profiles/. */
+  /** Keeps CPU profiles of the processes under load in node_modules/.cache/mpo-relay/profiles/. */
   readonly profile: boolean;
 }
 
