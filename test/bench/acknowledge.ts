@@ -57,7 +57,7 @@ export async function acknowledge({ quick, profile }: Options): Promise<Figure[]
 
 async function startAll(profile: boolean): Promise<{ edges: Map<Variant, Started>; fauxqs: Started }> {
   const urlFile = await place("fauxqs", "url");
-  const fauxqs = await start("fauxqs", "fauxqs.js", (port) => [String(port), urlFile], {
+  const fauxqs = await start("fauxqs", "fauxqs.mjs", (port) => [String(port), urlFile], {
     profile: false,
     ready: async () => (await readFile(urlFile, "utf8")) !== "",
   });
@@ -66,7 +66,7 @@ async function startAll(profile: boolean): Promise<{ edges: Map<Variant, Started
   const edge = async (variant: Variant, kind: "bare" | "discard" | "edge", cluster: ClusterEntry) => {
     const ready = (port: number) => isUp(`http://127.0.0.1:${port}/healthz`);
     const args = async (port: number) => [kind, String(port), await configure(variant, port, cluster)];
-    edges.set(variant, await start(variant.replaceAll(" ", "-"), "edge.js", args, { profile, ready }));
+    edges.set(variant, await start(variant.replaceAll(" ", "-"), "edge.mjs", args, { profile, ready }));
   };
   await edge("bare Hono route", "bare", sqs);
   await edge("discarding queue", "discard", sqs);

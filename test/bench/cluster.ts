@@ -105,7 +105,7 @@ export async function kubernetesOf(name: string, where: { server: string; ca: st
 export async function standIn(): Promise<Cluster> {
   const file = await place("api", `ca-${Date.now()}.pem`);
   const token = "token-of-the-benchmark";
-  const api = await start("kubernetes-api", "api.js", (port) => [String(port), token, file], {
+  const api = await start("kubernetes-api", "api.mjs", (port) => [String(port), token, file], {
     profile: false,
     ready: async () => (await readFile(file, "utf8")).includes("END CERTIFICATE"),
   });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { freePort, serve, type Service } from "../e2e/parts/child.ts";
 
 /** Set by run.mjs: the bundles, the copy of dist/ and everything that the processes write. Removed at the end. */
-export const folder = process.env["MPO_RELAY_BENCH_FOLDER"] ?? "";
+export const folder = process.env["MPO_RELAY_BUNDLED"] ?? "";
 
 export const SECRET = "a-secret-of-the-benchmark";
 /** What every process of a run is given. fauxqs checks no signature, but the SDK makes one. */
@@ -23,7 +23,7 @@ export interface Options {
   readonly quick: boolean;
   /** Patches also on a real kube-apiserver. */
   readonly real: boolean;
-  /** Keeps CPU profiles of the processes under load in node_modules/.cache/mpo-relay-bench/profiles/. */
+  /** Keeps CPU profiles of the processes under load in node_modules/.cache/mpo-relay/profiles/. */
   readonly profile: boolean;
 }
 

@@ -25,6 +25,10 @@ export interface RelayProcess extends Pick<Service, "stop" | "alive" | "pid"> {
 export interface RelayOptions {
   readonly config: string;
   readonly log: string;
+  /** Another build than dist/'s. */
+  readonly cli?: string;
+  /** Another program that starts it. */
+  readonly under?: { readonly by: readonly string[]; readonly env: NodeJS.ProcessEnv };
 }
 
 /** `mpo-relay serve`, ready when its edge says so. */
@@ -42,14 +46,15 @@ export function workRelay(options: RelayOptions & { cluster: string }): Promise<
 async function start(
   command: string,
   args: readonly string[],
-  { config, log }: RelayOptions,
+  { config, log, cli = CLI, under = { by: [], env: {} } }: RelayOptions,
   ready: (lines: () => Promise<Line[]>) => Promise<boolean>,
 ): Promise<RelayProcess> {
+  const [program, ...before] = [...under.by, process.execPath, cli];
   const service = await serve({
     name: `mpo-relay ${command}`,
-    command: process.execPath,
-    args: [CLI, command, "--config", config, ...args],
-    env: { PATH: process.env["PATH"], ...ELASTICMQ_ENV },
+    command: program ?? process.execPath,
+    args: [...before, command, "--config", config, ...args],
+    env: { PATH: process.env["PATH"], ...ELASTICMQ_ENV, ...under.env },
     log,
     ready: () => ready(() => linesOf(log)),
   });

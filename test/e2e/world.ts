@@ -17,6 +17,7 @@ const TUNING = { cooldown: "500ms", looks: ["500ms", "1s", "2s", "5s", "10s", "2
 /** https://distribution.github.io/distribution/about/configuration/#ignore as infra/registries/distribution.md advises */
 const QUIET = { mediatypes: ["application/octet-stream"], actions: ["pull"] };
 const DEPLOY_MS = 30;
+const WEBHOOKS = { registry: { provider: "distribution", secret: "file:webhook.secret" } };
 
 export interface World {
   readonly cluster: Cluster;
@@ -30,15 +31,34 @@ export interface World {
   image(module: string): string;
   /** What that image's tag resolves to in the registry. */
   resolve(module: string): Promise<string | null>;
-  /** Writes a relay.yaml for the cluster `dev`; a role that the process has not is left out of it. `webhooks`: in place of the registry's. Gives its path. */
-  writeConfig(file: string, options: { queue: string; edge: boolean; consumer: boolean; webhooks?: object }): Promise<string>;
+  /** Writes a relay.yaml for one cluster; a role that the process has not is left out of it. Gives its path. */
+  writeConfig(file: string, options: ConfigOptions): Promise<string>;
   stop(): Promise<void>;
+}
+
+export interface ConfigOptions {
+  readonly queue: string;
+  readonly edge: boolean;
+  readonly consumer: boolean;
+  /** In place of the registry's own. */
+  readonly webhooks?: object;
+  /** Default: `dev`. */
+  readonly name?: string;
+  /** What else stands at the cluster, and in the file. */
+  readonly cluster?: object;
+  readonly more?: object;
+}
+
+/** Where an API server is, and the PEM of the authority that it shows. */
+export interface ApiAddress {
+  readonly server: string;
+  readonly ca: string;
 }
 
 /**
  * `quiet`: the registry leaves out the events that are no push of a manifest. `seeded`: each module has an image before Deckhouse looks;
  * without one there is a download error, which the relay answers with waits of a minute and more. `notify` is told the relay's URL and
- * gives the one that the registry notifies, where something stands between.
+ * gives the one that the registry notifies, where something stands between; `api` the same between the relay and the API server.
  */
 export async function startWorld(options: {
   modules: readonly string[];
@@ -48,6 +68,7 @@ export async function startWorld(options: {
   registry?: RegistryVersion;
   tuning?: typeof TUNING;
   notify?: (relayUrl: string) => Promise<string>;
+  api?: (direct: ApiAddress) => Promise<ApiAddress>;
 }): Promise<World> {
   const stops: (() => Promise<void> | void)[] = [];
   const stop = async (): Promise<void> => {
@@ -70,6 +91,7 @@ async function build(
     registry: release,
     tuning = TUNING,
     notify,
+    api,
   }: Parameters<typeof startWorld>[0],
   stops: (() => Promise<void> | void)[],
   stop: () => Promise<void>,
@@ -100,7 +122,8 @@ async function build(
     kube.close();
   });
 
-  const secrets = { "webhook.secret": secret, "ca.crt": ca, token: cluster.token };
+  const relayed = (await api?.({ server, ca })) ?? { server, ca };
+  const secrets = { "webhook.secret": secret, "ca.crt": relayed.ca, token: cluster.token };
   for (const [name, text] of Object.entries(secrets)) await writeFile(join(folder.path, name), text, { mode: 0o600 });
   return {
     cluster,
@@ -110,24 +133,13 @@ async function build(
     folder: folder.path,
     image: (module) => `${repo}/${module}:${TAG}`,
     resolve: (module) => registry.resolve(`${PATH}/${module}`, TAG),
-    writeConfig: async (
-      name,
-      { queue, edge, consumer, webhooks = { registry: { provider: "distribution", secret: "file:webhook.secret" } } },
-    ) => {
-      const kubernetes = { server, ca: "file:ca.crt", token: "file:token" };
-      const file = join(folder.path, name);
-      const config = {
-        ...(edge && {
-          webhooks,
-          sources: [{ repo, name: SOURCE }],
-          listen: `127.0.0.1:${relayPort}`,
-          unparsed: "embedded:./data",
-        }),
-        clusters: { dev: { queue, ...(consumer && { kubernetes }) } },
-        tuning,
-      };
-      await writeFile(file, stringify(config));
-      return file;
+    writeConfig: async (file, { queue, edge, consumer, webhooks = WEBHOOKS, name = "dev", cluster: beside, more }) => {
+      const kubernetes = { server: relayed.server, ca: "file:ca.crt", token: "file:token" };
+      const path = join(folder.path, file);
+      const ofEdge = { webhooks, sources: [{ repo, name: SOURCE }], listen: `127.0.0.1:${relayPort}`, unparsed: "embedded:./data" };
+      const clusters = { [name]: { queue, ...(consumer && { kubernetes }), ...beside } };
+      await writeFile(path, stringify({ ...(edge && ofEdge), clusters, tuning, ...more }));
+      return path;
     },
     stop,
   };

@@ -1,0 +1,20 @@
+/** The short runs of `npm run chaos`: those whose seed once found something, and one that did not. */
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import * as z from "zod";
+import { chaos } from "../chaos/chaos.ts";
+import { tellResult } from "../chaos/tell.ts";
+import { TOPOLOGIES } from "../chaos/topologies.ts";
+import kept from "../chaos/seeds.json" with { type: "json" };
+import { say } from "./parts/cache.ts";
+
+const runs = z.array(z.object({ name: z.enum(TOPOLOGIES), seed: z.number(), pushes: z.number(), why: z.string() })).parse(kept);
+
+test.each(runs)("$name, seed $seed, $pushes pushes: none is lost", { timeout: 600_000 }, async ({ name, seed, pushes }) => {
+  const findings = join(import.meta.dirname, "../../chaos-findings");
+  const result = await chaos({ name, seed, pushes, say, calm: () => undefined, findings });
+  for (const line of tellResult(result)) say(`${name}: ${line}`);
+  expect(result).toMatchObject({ pushes, lost: [], missing: [] });
+  expect(result.acknowledged).toBeGreaterThan(pushes / 2);
+  expect(result.faults.size).toBeGreaterThan(5);
+});
