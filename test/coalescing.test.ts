@@ -30,7 +30,7 @@ const ENDED = new Set(["NUDGED", "JOINED", "REPEATED"]);
 /** Edge, embedded queue, consumer and journal over a real API client; the test moves their clock and says when the consumer polls. */
 async function relay(config: RelayConfig) {
   const { observer } = fakeObserver();
-  const journals = await openJournals(config, observer);
+  const journals = await openJournals(config, { observer, patienceMs: 10_000 });
   const queues = await openQueues(config, { clusters: ["dev"], unparsed: true, as: "owner", observer });
   const edge = { ...queues, ...journals, config, observer, readSecret: createSecretReader(), now: () => new Date() };
   const app = createApp({ config, receive: (delivery) => receive(delivery, edge), ready: queues.ready });
