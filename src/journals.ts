@@ -79,22 +79,17 @@ function openTable(table: string): Journal {
   };
 }
 
-/** After a failure: each try takes time from the pushes. */
-const PAUSE_MS = 1000;
-
 /** One alarm for a journal that fails again and again. */
 function noteIn(journal: Journal, patienceMs: number, observer: Observer): Note {
   let isTold = false;
-  let pausedUntil = 0;
   return async (entries) => {
-    if (entries.length === 0 || Date.now() < pausedUntil) return;
+    if (entries.length === 0) return;
     try {
       await within(patienceMs, journal.append(entries), "JOURNAL_UNAVAILABLE");
       isTold = false;
     } catch (thrown) {
       if (!isTold) tell(thrown, observer);
       isTold = true;
-      pausedUntil = Date.now() + PAUSE_MS;
     }
   };
 }

@@ -85,7 +85,12 @@ describe("the SQLite journal", () => {
     await expect(journal.append([entryOf(requestOf(), "QUEUED", at(0))])).rejects.toMatchObject({ code: "JOURNAL_UNAVAILABLE" });
     other.exec("COMMIT");
     other.close();
-    await journal.append([entryOf(requestOf(), "QUEUED", at(0))]);
+    const append = () =>
+      journal.append([entryOf(requestOf(), "QUEUED", at(0))]).then(
+        () => true,
+        () => false,
+      );
+    await expect.poll(append, { timeout: 10_000 }).toBe(true);
     await journal.close();
   });
 

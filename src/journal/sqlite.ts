@@ -28,6 +28,8 @@ const INSERT = `
   ON CONFLICT (key, cluster, stage) DO UPDATE SET last = max(last, excluded.last), times = times + 1, detail = excluded.detail`;
 /** SQLite waits for another writer by blocking the process, and every push with it. */
 const PATIENCE_MS = 50;
+/** What waited in vain is not tried again for so many times as long. */
+const PAUSES = 10;
 const PRUNE_EVERY_MS = 3_600_000;
 /** A transaction blocks the process while it runs. */
 const PRUNED_AT_ONCE = 5_000;
@@ -65,6 +67,7 @@ class SqliteJournal implements Journal {
   readonly #commits: GroupCommit;
   readonly #insert: Database.Statement;
   #pruned = 0;
+  #busyUntil = 0;
 
   constructor(path: string, db: Database.Database) {
     this.name = path;
@@ -74,6 +77,15 @@ class SqliteJournal implements Journal {
   }
 
   async append(entries: readonly NewEntry[]): Promise<void> {
+    if (Date.now() < this.#busyUntil) throw unavailable(`${this.name} (somebody else writes it)`);
+    const started = Date.now();
+    await this.#append(entries).catch((thrown: unknown) => {
+      this.#busyUntil = Date.now() + PAUSES * (Date.now() - started);
+      throw thrown;
+    });
+  }
+
+  async #append(entries: readonly NewEntry[]): Promise<void> {
     await this.#try(() =>
       this.#commits.runUnsynced(() => {
         for (const each of entries) this.#insert.run(...columns(each));
