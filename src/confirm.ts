@@ -27,7 +27,8 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   const { status } = override;
   const lastStep = context.tuning.looksMs.length - 1;
   const verdict = verdictOf(status.message);
-  const named = await tagNow(request, look.step === lastStep, context);
+  const isLast = look.step === lastStep;
+  const named = verdict === "ok" || isLast ? await tagNow(request, isLast, context) : NOT_ASKED;
   if (verdict === "ok" && isPickedUp(request, status, look, lastStep, named)) {
     await startWatch(request, status, look, context);
     return pickedUp(request, status, look, context.now());
@@ -50,15 +51,17 @@ interface TagNow {
   readonly why: string | null;
 }
 
+const NOT_ASKED: TagNow = { image: null, isOurs: false, why: null };
+
 /** Asked only where the push itself does not tell what to wait for, and once more before it is given up. */
 async function tagNow(request: RenewRequest, isLast: boolean, { registry }: ConfirmContext): Promise<TagNow> {
-  if (!registry || (knowsDigest(request) && !isLast)) return { image: null, isOurs: false, why: null };
+  if (!registry || (knowsDigest(request) && !isLast)) return NOT_ASKED;
   try {
     const resolved = await registry.resolve(request);
     const isOurs = resolved !== null && (request.digest === null || request.digest === resolved.digest);
     return { image: resolved?.image ?? null, isOurs, why: null };
   } catch (thrown) {
-    return { image: null, isOurs: false, why: toRelayError(thrown).message };
+    return { ...NOT_ASKED, why: toRelayError(thrown).message };
   }
 }
 

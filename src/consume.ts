@@ -6,6 +6,7 @@ import type { Circuit } from "./circuit.ts";
 import { confirm, type ConfirmContext } from "./confirm.ts";
 import { type Due, type Work, withoutCopies } from "./copies.ts";
 import { decode, type RenewRequest, toAscii } from "./event.ts";
+import { groupBy } from "./group.ts";
 import { entryOf, type NewEntry, type Note } from "./journal/journal.ts";
 import { LANES, MAX_RECEIVES, TOO_NEW_SECONDS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
@@ -106,16 +107,11 @@ function bury(record: QueueRecord, code: ErrorCode, text: string, context: Consu
 
 /** Renewals of one override share a run; a confirmation runs alone. */
 function groups(work: readonly Work[]): Work[][] {
-  const byOverride = new Map<string, Work[]>();
-  work.forEach((each, index) => {
-    const { kind, module, tag, source } = each.request;
-    const name = kind === "renew" ? JSON.stringify([module, tag, source]) : String(index);
-    const group = byOverride.get(name);
-    if (group) group.push(each);
-    else byOverride.set(name, [each]);
+  const byOverride = groupBy(work.entries(), ([index, { request }]) => {
+    const { kind, module, tag, source } = request;
+    return kind === "renew" ? JSON.stringify([module, tag, source]) : String(index);
   });
-  for (const group of byOverride.values()) group.sort((a, b) => newestFirst(a.request, b.request));
-  return [...byOverride.values()];
+  return [...byOverride.values()].map((group) => group.map(([, each]) => each).sort((a, b) => newestFirst(a.request, b.request)));
 }
 
 /** By the sender's time where one sender gives it, else by when we received them. */

@@ -1,5 +1,6 @@
 /** Several copies of one record in a batch: one stands for all of them. */
 import { encode, type RenewRequest } from "./event.ts";
+import { groupBy } from "./group.ts";
 import type { QueueRecord } from "./queue/queue.ts";
 
 export interface Due {
@@ -17,11 +18,7 @@ export interface Work extends Due {
  * a redelivery of the same push has a receive time of its own, another look of the same confirmation its own step, and both run.
  */
 export function withoutCopies(due: readonly Due[]): Work[] {
-  const alike = new Map<string, Due[]>();
-  for (const each of due) {
-    const name = encode({ ...each.request, attempt: 0, notBefore: null, refusedSince: null });
-    alike.set(name, [...(alike.get(name) ?? []), each]);
-  }
+  const alike = groupBy(due, ({ request }) => encode({ ...request, attempt: 0, notBefore: null, refusedSince: null }));
   return [...alike.values()].flatMap((each) => {
     const [first, ...others] = each.toSorted((a, b) => b.request.attempt - a.request.attempt);
     return first ? [{ ...first, copies: others.map(({ record }) => record) }] : [];

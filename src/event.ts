@@ -8,6 +8,12 @@ import * as z from "zod";
 /** `sha256:` + 64 hex or `sha512:` + 128 hex; everything else that senders put into such a field is no digest. */
 export const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
+/** Media types of an index: of one Deckhouse shows the child's digest, so equality proves success and inequality proves nothing. */
+export const INDEX_TYPES: ReadonlySet<string> = new Set([
+  "application/vnd.oci.image.index.v1+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+]);
+
 // Control characters, lone surrogates and non-characters have no place in a name, and SQS refuses some of them outright:
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 // oxlint-disable-next-line no-control-regex -- those are exactly what is looked for

@@ -4,6 +4,7 @@
  * Never a key below deckhouse.io and never the value `true`, which Deckhouse takes as a forced redeploy with a restart.
  */
 import * as z from "zod";
+import { jsonOf } from "./json.ts";
 import type { Override } from "./cluster/overrides.ts";
 import { type RenewRequest, valueOf } from "./event.ts";
 import { RECENT_KEYS } from "./limits.ts";
@@ -35,7 +36,7 @@ export function nudgeOf(override: Override): Nudge | null {
   const { annotations } = override;
   const value = /^([a-z0-9]+)(?:\.(\d{1,9}))?$/.exec(annotations[KEY] ?? "");
   const at = new Date(annotations[AT] ?? "");
-  const from = pushed.safeParse(parseJson(annotations[PUSHED] ?? ""));
+  const from = pushed.safeParse(jsonOf(annotations[PUSHED] ?? ""));
   if (!value?.[1] || Number.isNaN(at.getTime()) || !from.success) return null;
   return {
     key: value[1],
@@ -66,12 +67,4 @@ export function nudgeAnnotations(
     [PUSHED]: JSON.stringify({ webhook: request.webhook, time: request.pushedAt, received: request.receivedAt }),
     [RECENT]: before.length === 0 ? null : [...new Set(before)].slice(0, RECENT_KEYS).join(" "),
   };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

@@ -3,7 +3,7 @@ import { admit, type AdmitContext } from "./admit.ts";
 import type { Journal } from "./journal/journal.ts";
 import { RelayError } from "./outcome.ts";
 import type { DeliveryHeaders } from "./providers/provider.ts";
-import { type ClusterStory, isAppliedEverywhere, type PushStory, type StageStory, type State, stateOfAll, storiesOf } from "./story.ts";
+import { type ClusterStory, isAppliedEverywhere, type PushStory, type StageStory, stateOfAll, storiesOf } from "./story.ts";
 
 /** `GET /pushes/<key>` as it came. */
 export interface PushQuestion {
@@ -48,7 +48,7 @@ async function followed(key: string, story: ClusterStory, journal: Pick<Journal,
     if (!next) break;
     covering = next;
   }
-  const { state, outcome, at, why }: { state: State; outcome: string; at: string; why: string | null } = covering;
+  const { state, outcome, at, why } = covering;
   // covered by another image's push: what runs is that one, and whoever asks wants to know of this one
   if (state === "done" && covering.digest !== story.digest)
     return { ...story, state, outcome: "SUPERSEDED", at, why: `the push ${story.coveredBy} took over: ${outcome}` };

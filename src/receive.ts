@@ -5,7 +5,7 @@
 import { admit, type AdmitContext, type Delivery, providerOf, type QueuedDelivery } from "./admit.ts";
 import { type Body, decodeBody } from "./body.ts";
 import type { RelayConfig, WebhookConfig } from "./config.ts";
-import { encode, imageOf, keyOf, type PushEvent, type RenewRequest } from "./event.ts";
+import { encode, imageOf, INDEX_TYPES, keyOf, type PushEvent, type RenewRequest } from "./event.ts";
 import { entryOf, type Note } from "./journal/journal.ts";
 import { CLOCKS_DIFFER_MS } from "./limits.ts";
 import { createMatcher } from "./match.ts";
@@ -136,7 +136,7 @@ function requestsOf(
     kind: "renew",
     tag: push.tag ?? "",
     digest: push.digest,
-    index: push.mediaType !== null && INDEXES.has(push.mediaType),
+    index: push.mediaType !== null && INDEX_TYPES.has(push.mediaType),
     key: keyOf(target.webhook, push, messageId ?? receivedAt),
     nudge: 0,
     image: imageOf(push),
@@ -155,9 +155,6 @@ function requestsOf(
 
 /** A time in our future: once that clock is right again, every push up to it would look older, and be taken for covered by this one's nudge. */
 const credible = (time: string | null, now: Date) => (time !== null && Date.parse(time) <= now.getTime() + CLOCKS_DIFFER_MS ? time : null);
-
-/** Of an index Deckhouse shows the child's digest: equality proves success, inequality proves nothing. */
-const INDEXES = new Set(["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"]);
 
 /** Where there is no room, a sender is told 202 nevertheless, since it could do nothing; what came from a queue can stay there. */
 async function keepUnparsed({ messageId }: Incoming, letter: NewDeadLetter, context: ReceiveContext): Promise<void> {

@@ -1,6 +1,7 @@
 /** The registries of a configuration's sources, each asked as the configuration says, and no other. */
 import * as z from "zod";
 import type { RegistryAccess, SourceConfig } from "./config.ts";
+import { jsonOf } from "./json.ts";
 import { RelayError } from "./outcome.ts";
 import { http } from "./registry/http.ts";
 import { type Credential, OciRegistry, type Place } from "./registry/oci.ts";
@@ -56,11 +57,3 @@ const plainName = (name: string) =>
     .replace(/^https?:\/\//, "")
     .replace(/\/(?:v[12]\/?)?$/, "")
     .replace(/^index\.docker\.io(?=$|\/)/, "docker.io");
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}

@@ -93,22 +93,24 @@ async function startConsumer(
   const overrides = openCluster(config, cluster);
   const context = consumeContext(config, { cluster, queue, overrides, observer, note });
   await lookOnce(context, isAlone);
-  const controller = new AbortController();
-  const running = work({ ...context, queue }, controller.signal);
+  const stopWork = startLoop((signal) => work({ ...context, queue }, signal));
   const stopWatch = startWatch(cluster, queue.deadLetters, observer);
   return async () => {
-    controller.abort();
-    await Promise.all([running, stopWatch()]);
+    await Promise.all([stopWork(), stopWatch()]);
     overrides.close();
   };
 }
 
-function startWatch(place: string, letters: DeadLetters, observer: Observer): () => Promise<void> {
+const startWatch = (place: string, letters: DeadLetters, observer: Observer) =>
+  startLoop((signal) => watchExpiry({ place, letters, observer }, signal));
+
+/** Begins a loop that runs until its signal is aborted; gives what ends it and waits for its end. */
+function startLoop(run: (signal: AbortSignal) => Promise<void>): () => Promise<void> {
   const controller = new AbortController();
-  const watching = watchExpiry({ place, letters, observer }, controller.signal);
+  const running = run(controller.signal);
   return async () => {
     controller.abort();
-    await watching;
+    await running;
   };
 }
 
@@ -137,11 +139,9 @@ async function startInbox(webhook: string, context: ReceiveContext): Promise<() 
   const queue = await openWebhookQueue(form).catch((thrown: unknown) => {
     throw new Error(`webhooks.${webhook}.queue: ${toRelayError(thrown).message}`);
   });
-  const controller = new AbortController();
-  const running = takeIn({ ...context, webhook, queue }, controller.signal);
+  const stop = startLoop((signal) => takeIn({ ...context, webhook, queue }, signal));
   return async () => {
-    controller.abort();
-    await running;
+    await stop();
     await queue.close();
   };
 }

@@ -1,4 +1,5 @@
 /** What a journal's entries tell: for each push, in each cluster, how far it came and how it ended. Pure. */
+import { groupBy } from "./group.ts";
 import type { Entry } from "./journal/journal.ts";
 
 /** `waiting`: a record is open. `done`: an end that asks nothing of anybody. `failed`: a person has to look. */
@@ -34,19 +35,11 @@ export interface PushStory {
 
 /** By receive time, the latest push first; its clusters by name. */
 export function storiesOf(entries: readonly Entry[]): PushStory[] {
-  return groups(entries, ({ key }) => key)
-    .map(pushStory)
-    .sort((a, b) => b.receivedAt.localeCompare(a.receivedAt));
-}
-
-function groups(entries: readonly Entry[], nameOf: (entry: Entry) => string): Entry[][] {
-  const byName = new Map<string, Entry[]>();
-  for (const entry of entries) byName.set(nameOf(entry), [...(byName.get(nameOf(entry)) ?? []), entry]);
-  return [...byName.values()];
+  return [...groupBy(entries, ({ key }) => key).values()].map(pushStory).sort((a, b) => b.receivedAt.localeCompare(a.receivedAt));
 }
 
 function pushStory(entries: readonly Entry[]): PushStory {
-  const clusters = groups(entries, ({ cluster }) => cluster)
+  const clusters = [...groupBy(entries, ({ cluster }) => cluster).values()]
     .map(clusterStory)
     .sort((a, b) => a.cluster.localeCompare(b.cluster));
   const [first] = entries;

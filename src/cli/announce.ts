@@ -7,7 +7,7 @@ import { createSecretReader } from "../secrets.ts";
 import { sign } from "../sign.ts";
 import { awaitPush, shortfall, type Sleep } from "./await-push.ts";
 import { adviceOn, deliver, isQueued, readable, relayUrl, type Reply, replyText, warnIfOpen } from "./deliver.ts";
-import { duration } from "./duration.ts";
+import { duration } from "./option-values.ts";
 import { digestOption, tagOption } from "./image-options.ts";
 import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
 

@@ -24,11 +24,11 @@ const cluster = z.object({
   why: z.string().nullable(),
 });
 export type ClusterEnd = z.infer<typeof cluster>;
-const answer = z.object({ state: cluster.shape.state, clusters: z.array(cluster).min(1) });
+const answer = z.object({ clusters: z.array(cluster).min(1) });
 
 const LOOK_EVERY_MS = 1_000;
 const PATIENCE_MS = 10_000;
-/** The relay writes its journal after it has answered nobody else: a key may be there a moment later. */
+/** A journal that answers slowly is written behind the relay's answer: a key may be there a moment later. */
 const UNKNOWN_LOOKS = 5;
 
 /**
@@ -57,7 +57,7 @@ export async function awaitPush(push: PushToAwait, terminal: Terminal, pause: Sl
     } else if (looked.kind === "refused") {
       throw new Failure(
         1,
-        `the relay does not let us ask for the push ${push.key} (${looked.status})`,
+        `the relay does not let us ask for the push ${push.key} (401)`,
         "was a token too short-lived for the wait? The push itself is stored",
       );
     } else if (looked.kind === "trouble" && looked.why !== trouble) {
@@ -76,11 +76,7 @@ export async function awaitPush(push: PushToAwait, terminal: Terminal, pause: Sl
   }
 }
 
-type Looked =
-  | { kind: "clusters"; clusters: ClusterEnd[] }
-  | { kind: "unknown" }
-  | { kind: "refused"; status: number }
-  | { kind: "trouble"; why: string };
+type Looked = { kind: "clusters"; clusters: ClusterEnd[] } | { kind: "unknown" } | { kind: "refused" } | { kind: "trouble"; why: string };
 
 async function look({ hook, key, prove }: PushToAwait): Promise<Looked> {
   const { headers, path } = await prove(signedPath(key));
@@ -88,7 +84,7 @@ async function look({ hook, key, prove }: PushToAwait): Promise<Looked> {
   try {
     const response = await fetch(url, { headers, redirect: "manual", signal: AbortSignal.timeout(PATIENCE_MS) });
     if (response.status === 404) return { kind: "unknown" };
-    if (response.status === 401) return { kind: "refused", status: response.status };
+    if (response.status === 401) return { kind: "refused" };
     if (response.status !== 200) return { kind: "trouble", why: `the answer is ${response.status}` };
     return { kind: "clusters", clusters: answer.parse(await response.json()).clusters };
   } catch (error) {

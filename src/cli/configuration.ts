@@ -1,7 +1,7 @@
 /** How every command gets its configuration, and tells what is wrong with it. */
 import { relative } from "node:path";
 import { Option } from "commander";
-import { type KubernetesConfig, loadConfig, type Problem, type RelayConfig } from "../config.ts";
+import { type ClusterConfig, type KubernetesConfig, loadConfig, type Problem, type RelayConfig } from "../config.ts";
 import { counted, Failure, type Terminal } from "./terminal.ts";
 
 export const configOption = () =>
@@ -35,10 +35,16 @@ export const shortPath = (path: string) => {
   return short === "" || short.startsWith("..") ? path : short;
 };
 
-/** The way to a cluster. Throws Failure for one that the configuration does not know, or knows no way to. */
-export function kubernetesOf(config: RelayConfig, name: string): KubernetesConfig {
+/** Throws Failure for a cluster that the configuration does not know. */
+export function clusterOf(config: RelayConfig, name: string): ClusterConfig {
   const cluster = Object.hasOwn(config.clusters, name) ? config.clusters[name] : undefined;
   if (!cluster) throw new Failure(2, `no cluster "${name}" in the configuration; known: ${Object.keys(config.clusters).join(", ")}`);
+  return cluster;
+}
+
+/** The way to a cluster. Throws Failure for one that the configuration does not know, or knows no way to. */
+export function kubernetesOf(config: RelayConfig, name: string): KubernetesConfig {
+  const cluster = clusterOf(config, name);
   if (cluster.kubernetes) return cluster.kubernetes;
   const how = "write kubernetes: { inCluster: true }, kubeconfig: PATH, or server, ca and token";
   throw new Failure(2, `clusters.${name} has no kubernetes: this process could not reach it`, how);

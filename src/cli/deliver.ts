@@ -1,6 +1,7 @@
 /** One request to a relay, and what its answer means to whoever sent it. */
 import { InvalidArgumentError } from "commander";
 import * as z from "zod";
+import { jsonOf } from "../json.ts";
 import { isEncrypted, readUrl } from "../config/forms.ts";
 import { resolveSqs, type SqsForm } from "../config.ts";
 import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
@@ -40,17 +41,9 @@ const answer = z.object({ decision: word, reason: word, key: word, hint: word })
 
 /** Other servers than a relay may answer, with whatever they like. */
 function read(text: string): Pick<Reply, "decision" | "reason" | "key" | "hint"> {
-  const { decision, reason, key, hint } = answer.parse(json(text));
+  const { decision, reason, key, hint } = answer.parse(jsonOf(text));
   const short = (value: string | null | undefined) => (value ? oneLine(value).slice(0, 300) : null);
   return { decision: short(decision), reason: short(reason), key: short(key), hint: short(hint) };
-}
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return {};
-  }
 }
 
 const secondsOf = (header: string | null) => (header !== null && /^\d{1,6}$/.test(header) ? Number(header) : null);

@@ -4,7 +4,7 @@ import { type ActOptions, type Acts, openActs, withActOptions } from "./acts.ts"
 import type { Override, Overrides } from "../cluster/overrides.ts";
 import type { Told } from "../journal/journal.ts";
 import { atCluster, type ClusterOptions, openCluster, type OpenCluster, withClusterOptions } from "./cluster-options.ts";
-import { duration } from "./duration.ts";
+import { duration } from "./option-values.ts";
 import { FORCE, forcedOf } from "./follow.ts";
 import { BY_HAND, failOn, find, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn, unlessChanged } from "./override.ts";
 import { Failure, messageOf, oneLine, type Terminal, untilInterrupted } from "./terminal.ts";

@@ -1,11 +1,11 @@
 /** `mpo-relay history`: what became of each push, from the journal. Reads it beside a running `serve`. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import type { Entry, Journal } from "../journal/journal.ts";
 import { openJournal } from "../journals.ts";
 import { type ClusterStory, type PushStory, stateOf, storiesOf } from "../story.ts";
-import { configOption, configured, sameConfig } from "./configuration.ts";
-import { duration } from "./duration.ts";
+import { clusterOf, configOption, configured, sameConfig } from "./configuration.ts";
+import { duration, wholeNumber } from "./option-values.ts";
 import { Failure, oneLine, span, table, type Terminal } from "./terminal.ts";
 
 interface Options {
@@ -40,7 +40,7 @@ export function historyCommand(terminal: Terminal, stop: AbortSignal = new Abort
     .addOption(
       new Option("--since <duration>", "how far to look back, for example 30m, 12h or 48h").default(DAY_MS, "24h").argParser(duration),
     )
-    .addOption(new Option("--limit <number>", "at most so many pushes, the latest").default(50).argParser(wholeNumber))
+    .addOption(new Option("--limit <number>", "at most so many pushes, the latest").default(50).argParser(wholeNumber(99_999)))
     .option("--failed", "only those that somebody has to look at")
     .option("-f, --follow", "go on, with a line for each new stage; Ctrl-C ends it")
     .option("--json", "one JSON object per line: a push, or with --follow a stage")
@@ -51,8 +51,7 @@ export function historyCommand(terminal: Terminal, stop: AbortSignal = new Abort
     )
     .action(async (module: string | undefined, options: Options) => {
       const config = await configured(options.config, terminal);
-      if (options.cluster !== undefined && !Object.hasOwn(config.clusters, options.cluster))
-        throw new Failure(2, `no cluster "${options.cluster}" in the configuration; known: ${Object.keys(config.clusters).join(", ")}`);
+      if (options.cluster !== undefined) clusterOf(config, options.cluster);
       if (!config.journal) throw new Failure(2, "the configuration names no journal", "write journal: embedded: (or embedded:./folder)");
       const journal = await openJournal(config, terminal.env);
       try {
@@ -61,11 +60,6 @@ export function historyCommand(terminal: Terminal, stop: AbortSignal = new Abort
         await journal.close();
       }
     });
-}
-
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError("A whole number, please.");
-  return Number(text);
 }
 
 const wanted = (module: string | undefined, { cluster, key }: Options) => ({

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Override, Overrides } from "../cluster/overrides.ts";
+import { CONFLICT_TRIES } from "../limits.ts";
 import { nudgeAnnotations, nudgeOf } from "../nudge.ts";
 import { RelayError } from "../outcome.ts";
 import type { Progress } from "./follow.ts";
@@ -50,13 +51,13 @@ export function nudge(
   });
 }
 
-/** Somebody else's write meanwhile: read again, three times. */
+/** Somebody else's write meanwhile: read again, as often as the relay does. */
 export async function unlessChanged<T>(work: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof RelayError) || error.code !== "CONFLICT" || tries === 3) throw error;
+      if (!(error instanceof RelayError) || error.code !== "CONFLICT" || tries === CONFLICT_TRIES) throw error;
     }
   }
 }

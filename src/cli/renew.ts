@@ -2,7 +2,7 @@
 import { Command, Option } from "commander";
 import type { Overrides } from "../cluster/overrides.ts";
 import { atCluster, type ClusterOptions, openCluster, type OpenCluster, withClusterOptions } from "./cluster-options.ts";
-import { duration } from "./duration.ts";
+import { duration } from "./option-values.ts";
 import { progressOf, unchanged } from "./follow.ts";
 import { failOn, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn } from "./override.ts";
 import { Failure, type Terminal } from "./terminal.ts";

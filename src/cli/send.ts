@@ -9,7 +9,7 @@ import { type Proof, sign } from "../sign.ts";
 import { awaitPush, type ClusterEnd, endText, type Sleep } from "./await-push.ts";
 import { configOption, configured } from "./configuration.ts";
 import { adviceOn, deliver, hookUrl, isQueued, readable, relayUrl, type Reply, replyText, warnIfOpen } from "./deliver.ts";
-import { duration } from "./duration.ts";
+import { duration } from "./option-values.ts";
 import { hookOf, type KnownHook, sampleOf } from "./hook.ts";
 import { digestOption, tagOption } from "./image-options.ts";
 import { sendToQueue } from "./send-queue.ts";

@@ -4,6 +4,7 @@
  */
 import * as z from "zod";
 import { LONGEST_RETRY_AFTER_SECONDS } from "../limits.ts";
+import { jsonOf } from "../json.ts";
 import { type ErrorCode, RelayError } from "../outcome.ts";
 
 export const PLURAL = "modulepulloverrides";
@@ -36,13 +37,8 @@ function answerOf(thrown: unknown): Answer | null {
   return { code, retryAfter: headers["retry-after"], status: statusOf(text), text };
 }
 
-function statusOf(text: string): Status | null {
-  try {
-    return status.safeParse(JSON.parse(text)).data ?? null;
-  } catch {
-    return null; // plain text, or a proxy's page
-  }
-}
+/** null: plain text, or a proxy's page. */
+const statusOf = (text: string): Status | null => status.safeParse(jsonOf(text)).data ?? null;
 
 export const isUnauthorized = (thrown: unknown): boolean => answerOf(thrown)?.code === 401;
 

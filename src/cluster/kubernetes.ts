@@ -88,14 +88,15 @@ class KubernetesOverrides implements Overrides {
 
   async tell(module: string, { type, reason, message, id }: OverrideEvent): Promise<void> {
     const version = await this.#version();
-    const uid = this.#uids.get(module) ?? (await this.get(module)) ?? null;
-    if (uid === null) return;
+    if (!this.#uids.has(module)) await this.get(module);
+    const uid = this.#uids.get(module);
+    if (uid === undefined) return; // it is gone
     const at = new Date().toISOString();
     const body = {
       apiVersion: "v1",
       kind: "Event",
       metadata: { name: `${module}.${id}`, namespace: EVENTS_NAMESPACE },
-      involvedObject: { apiVersion: `${GROUP}/${version}`, kind: "ModulePullOverride", name: module, uid: this.#uids.get(module) },
+      involvedObject: { apiVersion: `${GROUP}/${version}`, kind: "ModulePullOverride", name: module, uid },
       type,
       reason,
       message: message.slice(0, EVENT_LENGTH),

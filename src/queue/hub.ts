@@ -11,7 +11,7 @@ import { type HubCall, HubQueue, PATIENCE_MS } from "./hub/client.ts";
 import { journalOfCluster } from "./hub/journal.ts";
 import { hubHandler, type LendableQueue } from "./hub/server.ts";
 import { socketPlace } from "./hub/socket.ts";
-import { askHub } from "./hub/transport.ts";
+import { askHub, codeOf } from "./hub/transport.ts";
 
 /** What a hub lends; an EmbeddedStore is one. */
 export interface Lender {
@@ -76,9 +76,4 @@ export function openHub({ socketPath, queue, closed }: { socketPath: string; que
     place.release();
     await closed?.();
   });
-}
-
-function codeOf(thrown: unknown): string {
-  if (!(thrown instanceof Error)) return "unknown error";
-  return "code" in thrown && typeof thrown.code === "string" ? thrown.code : thrown.name;
 }

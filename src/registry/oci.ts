@@ -4,7 +4,8 @@
  */
 import { createHash } from "node:crypto";
 import * as z from "zod";
-import { DIGEST } from "../event.ts";
+import { DIGEST, INDEX_TYPES } from "../event.ts";
+import { jsonOf } from "../json.ts";
 import { RelayError } from "../outcome.ts";
 import type { Http, HttpAnswer } from "./http.ts";
 import type { Resolved } from "./registry.ts";
@@ -22,9 +23,8 @@ export interface Place {
   readonly credential: Credential | null;
 }
 
-const INDEXES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-const ACCEPT = [...INDEXES, ...MANIFESTS].join(", ");
+const ACCEPT = [...INDEX_TYPES, ...MANIFESTS].join(", ");
 
 const index = z.object({
   manifests: z.array(
@@ -105,7 +105,7 @@ export class OciRegistry {
     if (parameter("service") !== "") url.searchParams.set("service", parameter("service"));
     url.searchParams.set("scope", `repository:${path}:pull`);
     const answer = await this.#http({ url, method: "GET", headers: basic === null ? {} : { authorization: basic }, ca });
-    const read = token.safeParse(json(answer.body));
+    const read = token.safeParse(jsonOf(answer.body));
     const text = read.success ? (read.data.token ?? read.data.access_token) : undefined;
     if (answer.status !== 200 || text === undefined)
       throw unavailable(url, STATUSES[answer.status] ?? `its token service answers ${answer.status}`);
@@ -126,11 +126,11 @@ function realmOf(realm: string, { repository, plainHttp }: Place): URL {
 /** https://github.com/moby/moby/blob/master/registry/config.go: the name that images carry is not the one that serves them. */
 const apiHost = (host: string) => (host === "docker.io" ? "registry-1.docker.io" : host);
 
-const isIndex = ({ headers }: HttpAnswer) => INDEXES.includes((headers["content-type"] ?? "").split(";")[0]?.trim() ?? "");
+const isIndex = ({ headers }: HttpAnswer) => INDEX_TYPES.has((headers["content-type"] ?? "").split(";")[0]?.trim() ?? "");
 
 /** As the library does that Deckhouse pulls with: https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/options.go (defaultPlatform) */
 function childOf(body: Buffer, { repository }: Place): string {
-  const read = index.safeParse(json(body));
+  const read = index.safeParse(jsonOf(body));
   const child = read.data?.manifests.find(({ platform }) => platform?.os === "linux" && platform.architecture === "amd64");
   if (!child) throw unavailable(repository, "its index has no manifest for linux/amd64");
   return child.digest;
@@ -143,14 +143,6 @@ const STATUSES: Readonly<Record<number, string>> = {
   403: "it refuses the credential the right to pull",
   429: "it answers 429, too many requests",
 };
-
-function json(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString("utf8"));
-  } catch {
-    return null;
-  }
-}
 
 function unavailable(where: URL | string, what: string): RelayError {
   return new RelayError("REGISTRY_UNAVAILABLE", `${typeof where === "string" ? where : where.host}: ${what}`);

@@ -12,7 +12,7 @@ export interface Import {
 
 /** From the words that all share up to the processes. A file imports from its own layer and from lower ones. */
 const LAYERS: readonly (readonly [string, RegExp])[] = [
-  ["words", /^src\/(?:event|limits|outcome)\.ts$/],
+  ["words", /^src\/(?:event|group|json|limits|outcome)\.ts$/],
   ["ports", /^src\/(?:queue\/queue|cluster\/overrides|journal\/journal|registry\/registry)\.ts$/],
   [
     "rules",

@@ -1,8 +1,8 @@
 /** `mpo-relay dlq`: look at dead letters, send them again, remove or copy them. Works beside a running `serve`. */
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { openActs, withActOptions } from "../acts.ts";
 import { configOption, configured } from "../configuration.ts";
-import { duration } from "../duration.ts";
+import { duration, wholeNumber } from "../option-values.ts";
 import { Failure, type Terminal, untilInterrupted } from "../terminal.ts";
 import { exportLetters, importLetters } from "./files.ts";
 import { type Call, type DlqOptions, openDesk, selectionOf } from "./letters.ts";
@@ -36,7 +36,7 @@ export function dlqCommand(terminal: Terminal): Command {
         "Deliveries that could not be read (UNPARSED) are parsed again by this version, and removed only if it can read them.",
     )
     .option("--dry-run", "only say what would happen")
-    .addOption(new Option("--rate <number>", "at most so many per second").default(50).argParser(wholeNumber))
+    .addOption(new Option("--rate <number>", "at most so many per second").default(50).argParser(wholeNumber(999_999)))
     .option("--wait", "follow each to its outcome: picked up, not wanted any more, refused, or a dead letter again")
     .addOption(
       new Option("--timeout <duration>", "how long to follow it, for example 30s or 10m").default(120_000, "2m").argParser(duration),
@@ -77,18 +77,13 @@ const base = (name: string, summary: string) =>
     .option("--cluster <name...>", "only of these clusters; `unparsed` for unreadable deliveries (default: all of them)")
     .option("--json", "print JSON on stdout");
 
-const limitOption = () => new Option("--limit <number>", "at most so many of each queue").argParser(wholeNumber);
+const limitOption = () => new Option("--limit <number>", "at most so many of each queue").argParser(wholeNumber(999_999));
 
 const filtered = (command: Command) =>
   command.option("--code <code>", "only with this reason, for example FORBIDDEN").option("--module <name>", "only of this module");
 
 const chosen = (name: string, summary: string) =>
   filtered(base(name, summary)).argument("[id...]", ID).option("--all", "every one that the other options leave").addOption(limitOption());
-
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError("A whole number, please.");
-  return Number(text);
-}
 
 async function at(work: Work, ids: readonly string[], options: DlqOptions, terminal: Terminal): Promise<void> {
   const isSettling = work === redrive || work === purge;

@@ -67,7 +67,8 @@ function readAnswer<O extends Operation>(way: Way, operation: O, { status, body 
   }
 }
 
-function codeOf(thrown: unknown): string {
+/** Node's code of an error, else its name. */
+export function codeOf(thrown: unknown): string {
   if (!(thrown instanceof Error)) return "unknown error";
   return "code" in thrown && typeof thrown.code === "string" ? thrown.code : thrown.name;
 }

@@ -1,5 +1,6 @@
 /** Events of the core group, as far as the relay writes them and `kubectl describe` and `kubectl get events` read them. */
 import * as z from "zod";
+import { jsonOf } from "../../json.ts";
 import { ApiError, badRequest } from "./status.ts";
 
 /** https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/validation/events.go: of an object without namespace they lie in `default`. */
@@ -32,7 +33,7 @@ export class CoreEvents {
   }
 
   #create(text: string): Event {
-    const read = newEvent.safeParse(parse(text));
+    const read = newEvent.safeParse(jsonOf(text));
     if (!read.success) throw badRequest(`Event in version "v1" cannot be handled: ${z.prettifyError(read.error)}`);
     const { name } = read.data.metadata;
     if (this.#events.has(name)) throw new ApiError(409, "AlreadyExists", `events "${name}" already exists`, { name, kind: "events" });
@@ -50,12 +51,4 @@ function selector(text: string): (event: Event) => boolean {
     return field === undefined ? [] : [{ field, value }];
   });
   return ({ involvedObject }) => wanted.every(({ field, value }) => (involvedObject[field] ?? "") === value);
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

@@ -1,4 +1,4 @@
-/** An option that is a duration. */
+/** Values of options. */
 import { InvalidArgumentError } from "commander";
 import { readDuration } from "../config/forms.ts";
 
@@ -10,4 +10,12 @@ export function duration(text: string): number {
   const ms = days === undefined ? readDuration(text) : Number(days) * DAY_MS;
   if (typeof ms !== "number") throw new InvalidArgumentError("Write 30s, 10m, 12h or 7d.");
   return ms;
+}
+
+/** From 1 up to `most`. */
+export function wholeNumber(most: number): (text: string) => number {
+  return (text) => {
+    if (!/^[1-9]\d{0,15}$/.test(text) || Number(text) > most) throw new InvalidArgumentError("A whole number, please.");
+    return Number(text);
+  };
 }
