@@ -1,14 +1,13 @@
 /** `mpo-relay force` on its own; what each Deckhouse makes of it is in eras.test.ts. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { FORCE, forcedOf } from "../src/cli/follow.ts";
 import { forceCommand } from "../src/cli/force.ts";
-import { Failure, type Terminal } from "../src/cli/terminal.ts";
+import type { Terminal } from "../src/cli/terminal.ts";
 import { openKubernetes } from "../src/cluster/kubernetes.ts";
-import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
-import { mpoRelay } from "./support/cli.ts";
+import type { KubernetesApi } from "../src/sandbox/kubernetes-api.ts";
+import { mpoRelay, runCommand, startApiFor } from "./support/cli.ts";
 import { overrideOf } from "./support/relay.ts";
 
 const MPO = "modulepulloverrides";
@@ -17,16 +16,9 @@ const DIGEST = `sha256:${"a".repeat(64)}`;
 let folder: string;
 let api: KubernetesApi;
 let kubeconfig: string;
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "force-"));
-  api = await startKubernetesApi({ token: "token-of-the-administrator" });
-  kubeconfig = join(folder, "kubeconfig");
-  await writeFile(kubeconfig, api.kubeconfig(api.grant("developer", ["get", "patch"])));
-});
-afterAll(async () => {
-  await api.close();
-  await rm(folder, { recursive: true });
-});
+let close: () => Promise<void>;
+beforeAll(async () => ({ folder, api, kubeconfig, close } = await startApiFor("developer")));
+afterAll(() => close());
 beforeEach(() => {
   api.faults.clear();
   api.setServed(["v1alpha2"]);
@@ -49,23 +41,8 @@ function deckhouse(act: () => void): void {
 const force = (...args: string[]) => forceAt({}, ...args);
 
 async function forceAt(person: Pick<Terminal, "ask">, ...args: string[]) {
-  const [out, err]: [string[], string[]] = [[], []];
-  const terminal = {
-    out: (text: string) => void out.push(text),
-    err: (text: string) => void err.push(text),
-    env: {},
-    now: () => new Date(),
-    ...person,
-  };
   const open: Parameters<typeof forceCommand>[1] = (options) => openKubernetes({ ...options, readSecret: async () => "" });
-  const failure: unknown = await forceCommand(terminal, open, 10)
-    .parseAsync(["echo", "--kubeconfig", kubeconfig, ...args], { from: "user" })
-    .then(
-      () => null,
-      (error: unknown) => error,
-    );
-  if (failure !== null && !(failure instanceof Failure)) expect.fail("not a Failure");
-  return { exitCode: failure?.exitCode ?? 0, out: out.join("\n"), err: [...err, failure?.message ?? ""].join("\n") };
+  return runCommand((terminal) => forceCommand(terminal, open, 10), ["echo", "--kubeconfig", kubeconfig, ...args], person);
 }
 
 describe("mpo-relay force", () => {

@@ -1,14 +1,12 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { progressOf, unchanged } from "../src/cli/follow.ts";
 import { renewCommand } from "../src/cli/renew.ts";
-import { Failure } from "../src/cli/terminal.ts";
 import { openKubernetes } from "../src/cluster/kubernetes.ts";
 import type { Override, OverrideStatus } from "../src/cluster/overrides.ts";
-import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
-import { mpoRelay } from "./support/cli.ts";
+import type { KubernetesApi } from "../src/sandbox/kubernetes-api.ts";
+import { mpoRelay, runCommand, startApiFor } from "./support/cli.ts";
 
 const OLD = `sha256:${"a".repeat(64)}`;
 const NEW = `sha256:${"b".repeat(64)}`;
@@ -77,16 +75,9 @@ describe("against an API server", () => {
   let folder: string;
   let api: KubernetesApi;
   let kubeconfig: string;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), "renew-"));
-    api = await startKubernetesApi({ token: "token-of-the-administrator" });
-    kubeconfig = join(folder, "kubeconfig");
-    await writeFile(kubeconfig, api.kubeconfig(api.grant("developer", ["get", "patch"])));
-  });
-  afterAll(async () => {
-    await api.close();
-    await rm(folder, { recursive: true });
-  });
+  let close: () => Promise<void>;
+  beforeAll(async () => ({ folder, api, kubeconfig, close } = await startApiFor("developer")));
+  afterAll(() => close());
   beforeEach(() => {
     if (api.store.get(MPO, "echo")) api.store.delete(MPO, "echo");
     api.store.create(MPO, { metadata: { name: "echo" }, spec: { imageTag: "main", scanInterval: "24h" } });
@@ -106,22 +97,9 @@ describe("against an API server", () => {
 
   /** The same with a real clock that looks often. */
   async function follow(...args: string[]) {
-    const [out, err]: [string[], string[]] = [[], []];
-    const terminal = {
-      out: (text: string) => void out.push(text),
-      err: (text: string) => void err.push(text),
-      env: {},
-      now: () => new Date(),
-    };
     const open: Parameters<typeof renewCommand>[1] = (options) =>
       openKubernetes({ ...options, readSecret: () => Promise.reject(new Error("no secret")) });
-    const command = renewCommand(terminal, open, 10);
-    const failure = await command.parseAsync(["echo", "--kubeconfig", kubeconfig, "--wait", ...args], { from: "user" }).then(
-      () => null,
-      (error: unknown) => error,
-    );
-    if (failure !== null && !(failure instanceof Failure)) expect.fail("not a Failure");
-    return { exitCode: failure?.exitCode ?? 0, out: out.join("\n"), err: [...err, failure?.message ?? ""].join("\n") };
+    return runCommand((terminal) => renewCommand(terminal, open, 10), ["echo", "--kubeconfig", kubeconfig, "--wait", ...args]);
   }
 
   it("leaves the relay's own marks with get and patch alone, and tells what to do next", async () => {

@@ -23,7 +23,7 @@ import type { Detail } from "../src/outcome.ts";
 import { providerNames, providers } from "../src/providers/index.ts";
 import { pushesOf } from "../src/providers/provider.ts";
 import { type Relay, startRelay } from "../src/relay.ts";
-import { mpoRelay } from "./support/cli.ts";
+import { mpoRelay, runCommand } from "./support/cli.ts";
 import { digestOf, fakeObserver } from "./support/relay.ts";
 
 /** By which host each of them is known; the rest is at one of no particular make. */
@@ -299,17 +299,10 @@ function consumer(...steps: readonly (readonly [Stage, Detail?])[]) {
   return { pause, close: () => journal.close(), left };
 }
 
-/** Runs a command on a clock that stands still: only `pause` lets it go on. */
+/** `error`: what the command failed with; null where it did not. */
 async function command(create: (terminal: Terminal) => Command, args: readonly string[]) {
-  const [out, err]: [string[], string[]] = [[], []];
-  const terminal = { out: (text: string) => void out.push(text), err: (text: string) => void err.push(text), env, now: () => new Date() };
-  const error: unknown = await create(terminal)
-    .parseAsync(args, { from: "user" })
-    .then(
-      () => null,
-      (thrown: unknown) => thrown,
-    );
-  return { out: out.join("\n"), err: err.join("\n"), error: error instanceof Failure ? error.message : error };
+  const { out, err, failure } = await runCommand(create, args, { env });
+  return { out, err, error: failure?.message ?? null };
 }
 
 describe("a push is followed to its end", () => {

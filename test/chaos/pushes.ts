@@ -4,11 +4,9 @@ import { pushImage } from "../../src/sandbox/registry-client.ts";
 import { OCI_MANIFEST } from "../../src/sandbox/registry-manifest.ts";
 import type { Push } from "./ledger.ts";
 import type { Plan } from "./plan.ts";
-import type { Senders } from "./senders.ts";
+import { PATH, type Senders, TAG } from "./senders.ts";
 
 const LANES = 4;
-const PATH = "deckhouse/modules";
-const TAG = "main";
 
 export interface Pusher {
   readonly plan: Plan;

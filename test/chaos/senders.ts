@@ -29,8 +29,9 @@ const TRIES: Readonly<Record<(typeof KINDS)[number], number>> = { harbor: 3, qua
 const BETWEEN_MS = 2_000;
 /** A relay that is paused answers later, and the delivery is with it all the same. */
 const PATIENCE_MS = 30_000;
-const PATH = "deckhouse/modules";
-const TAG = "main";
+/** Where every module of a run lies, and the one tag. */
+export const PATH = "deckhouse/modules";
+export const TAG = "main";
 
 export interface Told {
   readonly push: Push;
