@@ -91,6 +91,15 @@ describe("check", () => {
     expect((await mpoRelay(["check", "--config", config])).err).toContain("webhooks.ci.secret: the secret env:CI_SECRET is not set");
   });
 
+  it("looks at the references of a source's registry too", async () => {
+    const registry = { username: "robot", password: "env:NO_PASSWORD", ca: "file:no-ca.pem" };
+    const text = { sources: [{ repo: "r.example.com/m", registry }], clusters: { dev: { queue: "embedded:" } } };
+    const { exitCode, err } = await mpoRelay(["check", "--config", await file("registry.json", JSON.stringify(text))]);
+    expect(exitCode).toBe(0);
+    expect(err).toContain("sources[0].registry.password: the secret env:NO_PASSWORD is not set");
+    expect(err).toMatch(/sources\[0\]\.registry\.ca: the secret file:\S+no-ca\.pem cannot be read/);
+  });
+
   it("tells every problem at once on stderr: 2", async () => {
     const bad = await file("bad.yaml", "webhooks: { a: { provider: x, secert: env:S } }\nclusters: {}\n");
     const { exitCode, out, err } = await mpoRelay(["check", "--config", bad]);

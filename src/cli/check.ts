@@ -11,6 +11,7 @@ import {
   resolveTable,
   type SecretRef,
 } from "../config.ts";
+import { pathText } from "../config/problem.ts";
 import { createSecretReader, refText, type SecretReader } from "../secrets.ts";
 import { configOption, lineOf, problemLines, shortPath } from "./configuration.ts";
 import { Failure, messageOf, type Terminal } from "./terminal.ts";
@@ -93,8 +94,17 @@ function references(config: RelayConfig): { path: string; ref: SecretRef; isSecr
     { path: `clusters.${name}.previousHubToken`, ref: hub?.previousToken ?? null, isSecret: true },
     { path: `clusters.${name}.hubCa`, ref: hub?.ca ?? null, isSecret: false },
   ]);
+  const ofSources = config.sources.flatMap(({ registry }, index) =>
+    (["password", "dockerConfig", "ca"] as const).map((key) => ({
+      path: pathText(["sources", index, "registry", key]),
+      ref: registry?.[key] ?? null,
+      isSecret: false, // of another's making, however short
+    })),
+  );
   const ofHub = Object.entries(config.hub?.tls ?? {}).map(([key, ref]) => ({ path: `hub.${key}`, ref, isSecret: false }));
-  return [...ofWebhooks, ...ofClusters, ...ofHub].flatMap(({ path, ref, isSecret }) => (ref === null ? [] : [{ path, ref, isSecret }]));
+  return [...ofWebhooks, ...ofSources, ...ofClusters, ...ofHub].flatMap(({ path, ref, isSecret }) =>
+    ref === null ? [] : [{ path, ref, isSecret }],
+  );
 }
 
 function kubernetesRefs(kubernetes: KubernetesConfig | null): Record<string, SecretRef | null> {
