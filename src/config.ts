@@ -29,7 +29,7 @@ export type JournalForm =
   | { kind: "hub" }; // each cluster's entries lie at the hub that lends its queue
 
 /** A secret by reference: read at run time, cached, read again on rotation. Never the secret itself. */
-export type SecretRef = { kind: "env"; name: string } | { kind: "file"; path: string };
+export type SecretRef = { kind: "env"; name: string } | { kind: "file"; path: string } | { kind: "ssm"; name: string }; // a parameter of AWS Systems Manager
 
 /** Whose tokens a webhook takes. Of `email` and `subject` at least one is given, and whatever is given must hold. */
 export interface OidcConfig {

@@ -5,22 +5,58 @@ import { RelayError, toRelayError } from "./outcome.ts";
 
 /** How long a file is believed before it is looked at again; a rotated secret counts at the latest after it. */
 const BELIEVED_MS = 1000;
+/** The same for a parameter, which costs a request over the network. */
+const PARAMETER_BELIEVED_MS = 60_000;
+/** So long one is believed whose store does not answer: its outage must not stop pushes, nor keep a secret alive that was taken away. */
+const PARAMETER_KEPT_MS = 3_600_000;
 
 export type SecretReader = (ref: SecretRef) => Promise<string>;
 
+/** null: there is none of that name. Throws an Error whose message says why in a word. */
+export type ReadParameter = (name: string) => Promise<string | null>;
+interface Options {
+  env?: NodeJS.ProcessEnv;
+  now?: () => Date;
+  readParameter?: ReadParameter;
+}
+
 /**
- * Reads `env:` and `file:` references; a file's trailing line break is no part of the secret.
+ * Reads `env:`, `file:` and `ssm:` references; a trailing line break of a file or parameter is no part of the secret.
  * Throws RelayError INTERNAL that names the reference and never a value; an empty secret is an error, since anything empty would match it.
  */
-export function createSecretReader({
-  env = process.env,
-  now = () => new Date(),
-}: { env?: NodeJS.ProcessEnv; now?: () => Date } = {}): SecretReader {
+export function createSecretReader({ env = process.env, now = () => new Date(), readParameter = fromSsm }: Options = {}): SecretReader {
   const files = new Map<string, { version: string; value: string; lookedAt: number }>();
+  const parameters = new Map<string, { value: string; readAt: number; askedAt: number }>();
   return async (ref) => {
-    const value = ref.kind === "env" ? (env[ref.name] ?? fail(ref, "is not set")) : await fromFile(ref.path);
+    const value = await valueOf(ref);
     return value === "" ? fail(ref, "is empty") : value;
   };
+
+  function valueOf(ref: SecretRef): string | Promise<string> {
+    if (ref.kind === "env") return env[ref.name] ?? fail(ref, "is not set");
+    return ref.kind === "file" ? fromFile(ref.path) : fromParameter(ref);
+  }
+
+  async function fromParameter(ref: Extract<SecretRef, { kind: "ssm" }>): Promise<string> {
+    const at = now().getTime();
+    const known = parameters.get(ref.name);
+    if (known && Math.abs(at - known.askedAt) < PARAMETER_BELIEVED_MS) return known.value;
+    let value: string | null;
+    try {
+      value = await readParameter(ref.name);
+    } catch (error) {
+      if (!known || Math.abs(at - known.readAt) >= PARAMETER_KEPT_MS) {
+        return fail(ref, `cannot be read (${error instanceof Error ? error.message : "error"})`);
+      }
+      parameters.set(ref.name, { ...known, askedAt: at }); // not each delivery waits for a store that does not answer
+      return known.value;
+    }
+    parameters.delete(ref.name);
+    if (value === null) return fail(ref, "is not there");
+    const secret = withoutLineBreak(value);
+    parameters.set(ref.name, { value: secret, readAt: at, askedAt: at });
+    return secret;
+  }
 
   async function fromFile(path: string): Promise<string> {
     const at = now().getTime();
@@ -31,7 +67,7 @@ export function createSecretReader({
       // https://kubernetes.io/docs/concepts/configuration/secret/#mounted-secrets-are-updated-automatically
       const { mtimeMs, size, ino } = await stat(path);
       const version = `${mtimeMs} ${size} ${ino}`;
-      const value = known?.version === version ? known.value : (await readFile(path, "utf8")).replace(/\r?\n$/, "");
+      const value = known?.version === version ? known.value : withoutLineBreak(await readFile(path, "utf8"));
       files.set(path, { version, value, lookedAt: at });
       return value;
     } catch (error) {
@@ -40,6 +76,11 @@ export function createSecretReader({
     }
   }
 }
+
+const withoutLineBreak = (text: string) => text.replace(/\r?\n$/, "");
+
+/** Loaded with the first such reference: most relays have none. */
+const fromSsm: ReadParameter = async (name) => (await import("./ssm.ts")).parameterOf(name);
 
 /** Of these two both count, until the previous one ends (RFC 3339 instant; null: until it is taken out). */
 export interface SecretPair {
@@ -63,9 +104,9 @@ export async function readPair(
   return { current: await readSecret(current), previous: previous && !isOver ? await readSecret(previous).catch(withoutIt) : null };
 }
 
-/** `env:NAME` or `file:PATH`, as it stands in a configuration. */
+/** `env:NAME`, `file:PATH` or `ssm:NAME`, as it stands in a configuration. */
 export function refText(ref: SecretRef): string {
-  return ref.kind === "env" ? `env:${ref.name}` : `file:${ref.path}`;
+  return ref.kind === "file" ? `file:${ref.path}` : `${ref.kind}:${ref.name}`;
 }
 
 function fail(ref: SecretRef, why: string): never {

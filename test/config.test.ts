@@ -417,11 +417,7 @@ describe("each problem, with its path and a hint", () => {
       withWebhook({ insecure: true }),
       "webhooks.prod.insecure: there is a secret, and insecure: true says there is none",
     ],
-    [
-      "ssm",
-      withWebhook({ secret: "ssm:/a" }),
-      "webhooks.prod.secret: ssm: references come with the serverless deployment (use env: or file: here)",
-    ],
+    ["ssm", withWebhook({ secret: "ssm:a b" }), "webhooks.prod.secret: not a parameter's name (write ssm:/path/name"],
     ["env name", withWebhook({ secret: "env:a b" }), "webhooks.prod.secret: env: needs the name of a variable"],
     [
       "previous alone",
@@ -606,8 +602,8 @@ describe("each problem, with its path and a hint", () => {
     ],
     [
       "kubeconfig ssm",
-      withCluster({ kubernetes: { kubeconfig: "ssm:/x" } }),
-      "clusters.dev.kubernetes.kubeconfig: ssm: references come with",
+      withCluster({ kubernetes: { kubeconfig: "ssm:" } }),
+      "clusters.dev.kubernetes.kubeconfig: a secret stands here only by reference",
     ],
     [
       "kubeconfig inline",

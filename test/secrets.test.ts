@@ -82,3 +82,57 @@ describe("file:", () => {
     await expect(reader().read({ kind: "file", path: await write("\n") })).rejects.toThrow("is empty");
   });
 });
+
+describe("ssm:", () => {
+  const ref = { kind: "ssm", name: "/mpo-relay/prod/harbor" } as const;
+  const MINUTE = 60_000;
+  /** A store whose answer the test changes; counts how often it is asked. */
+  function store(first: string | null | Error) {
+    const clock = { now: new Date("2026-01-01T00:00:00Z") };
+    const it = { answer: first, asked: 0 };
+    const readParameter = async (name: string) => {
+      expect(name).toBe(ref.name);
+      it.asked += 1;
+      if (it.answer instanceof Error) throw it.answer;
+      return it.answer;
+    };
+    const read = createSecretReader({ env: {}, now: () => clock.now, readParameter });
+    return { it, read: () => read(ref), later: (ms: number) => void (clock.now = new Date(clock.now.getTime() + ms)) };
+  }
+
+  it("is asked once a minute, and a rotation counts then", async () => {
+    const { it, read, later } = store("old\n");
+    expect([await read(), await read()]).toEqual(["old", "old"]);
+    it.answer = "new";
+    later(MINUTE - 1);
+    expect(await read()).toBe("old");
+    later(1);
+    expect([await read(), it.asked]).toEqual(["new", 2]);
+  });
+
+  it("is believed for an hour while its store does not answer, which is then asked once a minute", async () => {
+    const { it, read, later } = store("known");
+    await read();
+    it.answer = new Error("TimeoutError");
+    later(MINUTE);
+    expect([await read(), await read(), it.asked]).toEqual(["known", "known", 2]);
+    later(59 * MINUTE);
+    await expect(read()).rejects.toThrow("the secret ssm:/mpo-relay/prod/harbor cannot be read (TimeoutError)");
+    it.answer = "known again";
+    expect(await read()).toBe("known again");
+  });
+
+  it("counts no longer once it was taken away", async () => {
+    const { it, read, later } = store("known");
+    await read();
+    it.answer = null;
+    later(MINUTE);
+    await expect(read()).rejects.toThrow("is not there");
+    it.answer = new Error("TimeoutError");
+    await expect(read()).rejects.toThrow("cannot be read");
+  });
+
+  it("is an error where it is empty", async () => {
+    await expect(store("").read()).rejects.toThrow("is empty");
+  });
+});

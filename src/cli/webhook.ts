@@ -98,7 +98,13 @@ function filled({ kind, text }: Paste, secret: SecretRef | null, shown: string |
   if (kind !== "sh") return shown === null ? text : text.replaceAll(SECRET, shown);
   if (secret === null || !text.includes("$SECRET")) return text;
   if (shown !== null) return `SECRET=${shellWord(shown)}\n${text}`;
-  return `SECRET=${secret.kind === "env" ? `\${${secret.name}:?}` : `$(cat ${shellWord(secret.path)})`}\n${text}`;
+  return `SECRET=${inShell(secret)}\n${text}`;
+}
+
+function inShell(secret: SecretRef): string {
+  if (secret.kind === "env") return `\${${secret.name}:?}`;
+  if (secret.kind === "file") return `$(cat ${shellWord(secret.path)})`;
+  return `$(aws ssm get-parameter --with-decryption --name ${secret.name} --query Parameter.Value --output text)`;
 }
 
 const shellWord = (text: string) => (/^[\w./+=:-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
@@ -114,7 +120,10 @@ function hints({ name, scheme, webhook }: KnownHook, pastes: readonly Paste[], {
   ];
 }
 
-const placeText = (secret: SecretRef) => (secret.kind === "env" ? `the variable ${secret.name}` : `what is in ${shortPath(secret.path)}`);
+function placeText(secret: SecretRef): string {
+  if (secret.kind === "file") return `what is in ${shortPath(secret.path)}`;
+  return secret.kind === "env" ? `the variable ${secret.name}` : `the parameter ${secret.name}`;
+}
 
 /** Only what needs no quoting in YAML, Ruby, JSON and a URL is put into them. */
 async function shownSecret(secret: SecretRef | null, env: NodeJS.ProcessEnv): Promise<string | null> {
@@ -127,9 +136,15 @@ async function shownSecret(secret: SecretRef | null, env: NodeJS.ProcessEnv): Pr
 
 async function makeSecret(secret: SecretRef | null, scheme: AuthScheme, { force }: Options, terminal: Terminal): Promise<void> {
   if (secret === null) throw new Failure(2, "tokens of an issuer need no secret");
+  const command = scheme.kind === "standard-webhooks" ? '"whsec_$(openssl rand -base64 32)"' : '"r$(openssl rand -hex 32)"';
   if (secret.kind === "env") {
-    const command = scheme.kind === "standard-webhooks" ? '"whsec_$(openssl rand -base64 32)"' : '"r$(openssl rand -hex 32)"';
     return terminal.err(`note: the secret is the variable ${secret.name}; set it where the relay starts: export ${secret.name}=${command}`);
+  }
+  if (secret.kind === "ssm") {
+    const put = `aws ssm put-parameter --type SecureString --overwrite --name ${secret.name} --value ${command}`;
+    return terminal.err(
+      `note: the secret is a parameter of AWS Systems Manager; a relay that runs takes a new one within a minute: ${put}`,
+    );
   }
   await writeSecret(secret.path, newSecret(scheme), force === true);
   terminal.err(`a new secret is in ${shortPath(secret.path)} (mode 0600); a relay that runs takes it within seconds`);

@@ -2,6 +2,7 @@
 import type { KubeConfig } from "@kubernetes/client-node";
 import type { KubernetesConfig, SecretRef } from "../config.ts";
 import { RelayError } from "../outcome.ts";
+import { refText } from "../secrets.ts";
 
 export type ReadSecret = (ref: SecretRef) => Promise<string>;
 
@@ -104,5 +105,5 @@ function describe(kubernetes: KubernetesConfig): string {
   const ref = kubernetes.kind === "server" ? kubernetes.token : kubernetes.kubeconfig;
   const what = kubernetes.kind === "server" ? "the cluster's token or CA" : "the kubeconfig";
   if (ref === null) return what;
-  return `${what} (${ref.kind === "env" ? `env:${ref.name}` : ref.path})`;
+  return `${what} (${ref.kind === "env" || ref.kind === "ssm" ? refText(ref) : ref.path})`;
 }

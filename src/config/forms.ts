@@ -47,24 +47,30 @@ export function readRepo(text: string): string | Refusal {
     : [host, ...path].join("/");
 }
 
-/** `env:NAME` or `file:PATH`. A refusal never shows the text: it could be the secret itself. */
+/** `env:NAME`, `file:PATH` or `ssm:NAME`. A refusal never shows the text: it could be the secret itself. */
 export function readSecretRef(text: string, folder: string): SecretRef | Refusal {
   const [, scheme, rest = ""] = /^([a-z]+):(.+)$/s.exec(text) ?? [];
   if (scheme === "env" && isVariable(rest)) return { kind: "env", name: rest };
   if (scheme === "env") return NO_VARIABLE;
   if (scheme === "file") return { kind: "file", path: resolve(folder, rest) };
-  if (scheme === "ssm") return SSM;
-  return new Refusal("a secret stands here only by reference", "write env:NAME or file:PATH, and put the value there");
+  if (scheme === "ssm") return PARAMETER.test(rest) ? { kind: "ssm", name: rest } : NO_PARAMETER;
+  return new Refusal("a secret stands here only by reference", "write env:NAME, file:PATH or ssm:NAME, and put the value there");
 }
-const SSM = new Refusal("ssm: references come with the serverless deployment", "use env: or file: here");
+/** https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html */
+const PARAMETER = /^(?:\/?[A-Za-z0-9_.-]+){1,15}$/;
+const NO_PARAMETER = new Refusal(
+  "not a parameter's name",
+  "write ssm:/path/name, a parameter of AWS Systems Manager; a secret of Secrets Manager is ssm:/aws/reference/secretsmanager/NAME",
+);
 const NO_VARIABLE = new Refusal("env: needs the name of a variable", "write env:NAME");
 const isVariable = (text: string) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
 
 /** Public keys: `file:PATH`, `env:NAME`, or the URL of a JWKS. */
 export function readKeys(text: string, folder: string): SecretRef | { kind: "url"; url: string } | Refusal {
-  if (/^(?:env|file):/.test(text)) return readSecretRef(text, folder);
+  if (/^(?:env|file|ssm):/.test(text)) return readSecretRef(text, folder);
   const url = readUrl(text);
-  if (url instanceof Refusal) return new Refusal("not a place of keys", "write file:PATH, env:NAME or https://…, a JSON Web Key Set");
+  if (url instanceof Refusal)
+    return new Refusal("not a place of keys", "write file:PATH, env:NAME, ssm:NAME or https://…, a JSON Web Key Set");
   return isEncrypted(url)
     ? { kind: "url", url }
     : new Refusal("keys over plain http can be exchanged on the way", "use https or file:PATH");
@@ -81,10 +87,11 @@ export function isLoopback(host: string): boolean {
   return ["localhost", "127.0.0.1", "::1", "[::1]"].includes(host);
 }
 
-/** A kubeconfig: a path (with or without `file:`), or `env:NAME` that holds its text. */
+/** A kubeconfig: a path (with or without `file:`), or `env:NAME` or `ssm:NAME` that holds its text. */
 export function readKubeconfig(text: string, folder: string): SecretRef | { kind: "path"; path: string } | Refusal {
   if (/^(?:env|file|ssm):/.test(text)) return readSecretRef(text, folder);
-  if (/[\n{]/.test(text)) return new Refusal("a kubeconfig stands here only by reference", "write its path, file:PATH or env:NAME");
+  if (/[\n{]/.test(text))
+    return new Refusal("a kubeconfig stands here only by reference", "write its path, file:PATH, env:NAME or ssm:NAME");
   return { kind: "path", path: resolve(folder, text) };
 }
 

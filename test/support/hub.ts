@@ -62,7 +62,7 @@ export async function startTestHub({ tls = true } = {}): Promise<TestHub> {
     ["STAGE_OLD", "old-token-of-stage-0123456789"],
   ]);
   const readSecret = async (ref: SecretRef) => {
-    const name = ref.kind === "env" ? ref.name : ref.path;
+    const name = ref.kind === "file" ? ref.path : ref.name;
     const value = secrets.get(name);
     if (value === undefined) throw new RelayError("INTERNAL", `the secret env:${name} is not set`);
     return value;

@@ -16,7 +16,7 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["ports", /^src\/(?:queue\/queue|cluster\/overrides|journal\/journal|registry\/registry)\.ts$/],
   [
     "rules",
-    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|copies|limiter|match|nudge|observe|oidc|pace|patience|reasons|secrets|settle|sign|status|story|told|unparsed)\.ts$|(?:config|providers)\/)/,
+    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|copies|limiter|match|nudge|observe|oidc|pace|patience|reasons|secrets|settle|sign|ssm|status|story|told|unparsed)\.ts$|(?:config|providers)\/)/,
   ],
   ["use cases", /^src\/(?:receive|redrive|renew|confirm|pushes|watch)\.ts$/],
   ["drivers", /^src\/(?:app|consume|expiry|inbox|take|worker)\.ts$/],
@@ -33,6 +33,7 @@ const APART: Readonly<Record<string, readonly string[]>> = {
 const ADAPTED: Readonly<Record<string, RegExp>> = {
   "@aws-sdk/client-sqs": /^src\/queue\/sqs\.ts$/,
   "@aws-sdk/client-dynamodb": /^src\/journal\/dynamodb\.ts$/,
+  "@aws-sdk/client-ssm": /^src\/ssm\.ts$/,
   libsql: /^src\/(?:queue\/embedded|journal\/sqlite)\.ts$/,
   "@kubernetes/client-node": /^src\/cluster\/client-node\.ts$/,
   "@hono/node-server": /^src\/(?:listen|relay|queue\/hub)\.ts$/,

@@ -1,0 +1,36 @@
+/**
+ * Parameters of AWS Systems Manager, for secrets by `ssm:NAME`. The only import of its SDK.
+ * A secret of Secrets Manager is one too, as `ssm:/aws/reference/secretsmanager/NAME`:
+ * https://docs.aws.amazon.com/systems-manager/latest/userguide/integration-ps-secretsmanager.html
+ */
+import { GetParameterCommand, ParameterNotFound, SSMClient } from "@aws-sdk/client-ssm";
+
+/** Of one call, which is tried twice: a sender waits behind it, the shortest for a second. */
+const PATIENCE_MS = 400;
+
+let client: SSMClient | null = null;
+
+/**
+ * null: there is no such parameter. Region, endpoint (AWS_ENDPOINT_URL_SSM) and credentials by the SDK's usual chain.
+ * Throws an Error whose message is the reason's name, and no value.
+ */
+export async function parameterOf(name: string): Promise<string | null> {
+  client ??= new SSMClient({ maxAttempts: 1, requestHandler: { connectionTimeout: PATIENCE_MS, requestTimeout: PATIENCE_MS } });
+  const command = new GetParameterCommand({ Name: name, WithDecryption: true });
+  for (let tries = 1; ; tries++) {
+    try {
+      return (await client.send(command)).Parameter?.Value ?? "";
+    } catch (error) {
+      if (error instanceof ParameterNotFound) return null;
+      // Only what may heal: a refusal (AccessDeniedException, a wrong token) will be one again.
+      const status = error instanceof Error && "$metadata" in error ? statusOf(error.$metadata) : undefined;
+      const mayHeal = status === undefined || status >= 500 || status === 429;
+      if (tries === 2 || !mayHeal) throw new Error(error instanceof Error ? error.name : "error", { cause: error });
+    }
+  }
+}
+
+function statusOf(metadata: unknown): number | undefined {
+  const status = metadata && typeof metadata === "object" && "httpStatusCode" in metadata ? metadata.httpStatusCode : undefined;
+  return typeof status === "number" ? status : undefined;
+}
