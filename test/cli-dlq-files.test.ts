@@ -11,6 +11,7 @@ import { openSqs } from "../src/queue/sqs.ts";
 import { unparsedLetter } from "../src/unparsed.ts";
 import { mpoRelay } from "./support/cli.ts";
 import { requestOf } from "./support/relay.ts";
+import { HEAVY_MS } from "./support/wait.ts";
 
 let server: FauxqsServer;
 let folder: string;
@@ -99,7 +100,7 @@ const plain = (page: { letters: readonly NewDeadLetter[] }) =>
 describe.each([
   ["embedded", embedded],
   ["sqs", sqs],
-])("%s", { timeout: 60_000 }, (name, make) => {
+])("%s", { timeout: HEAVY_MS }, (name, make) => {
   it("a round trip loses and changes nothing", async () => {
     const { open } = await make();
     const queue = await open();

@@ -13,6 +13,7 @@ import type { DeadLetter } from "../src/queue/queue.ts";
 import { startRelay, type Relay } from "../src/relay.ts";
 import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
 import { at, digestOf, fakeObserver, overrideOf, requestOf, start } from "./support/relay.ts";
+import { waited } from "./support/wait.ts";
 
 const request = requestOf({ nudge: 1 });
 const sent: Sent = { id: "dev/1", request, before: overrideOf() };
@@ -161,7 +162,7 @@ describe("beside a relay", () => {
 
   it("Ctrl-C ends the looking, and says what is known by then", async () => {
     const running = dlq("redrive", "dev/2", "--wait", "--json");
-    await vi.waitFor(() => expect(api.store.get("modulepulloverrides", "stuck")?.metadata.annotations?.["renew"]).toBeDefined(), 10_000);
+    await vi.waitFor(() => expect(api.store.get("modulepulloverrides", "stuck")?.metadata.annotations?.["renew"]).toBeDefined(), waited);
     process.emit("SIGINT");
     const { exitCode, out } = await running;
     expect(exitCode).toBe(1);

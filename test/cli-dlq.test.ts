@@ -9,6 +9,7 @@ import { serveHub } from "../src/queue/hub.ts";
 import type { NewDeadLetter } from "../src/queue/queue.ts";
 import { unparsedLetter } from "../src/unparsed.ts";
 import { mpoRelay, NOW } from "./support/cli.ts";
+import { HEAVY_MS } from "./support/wait.ts";
 
 let folder: string;
 let config: string;
@@ -395,7 +396,7 @@ describe("purge", () => {
   });
 });
 
-describe("many", () => {
+describe("many", { timeout: HEAVY_MS }, () => {
   it("are gone through page by page, with progress, and no more than --limit", async () => {
     await asOwner(async (store) => {
       await store.queue("dev").ready();

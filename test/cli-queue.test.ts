@@ -11,6 +11,7 @@ import { startRelay } from "../src/relay.ts";
 import { mpoRelay } from "./support/cli.ts";
 import { check as checkTemplate, templateSchema } from "./support/cloudformation.ts";
 import { digestOf, fakeObserver } from "./support/relay.ts";
+import { waited } from "./support/wait.ts";
 
 const HOST = "210987654321.dkr.ecr.eu-central-1.amazonaws.com";
 let server: FauxqsServer;
@@ -143,7 +144,7 @@ describe("send", () => {
     const relayConfig = await configOrThrow({ file: await file("own.json", own) });
     const { observer, lines } = fakeObserver();
     const relay = await startRelay({ config: relayConfig, observer, roles: ["edge"] });
-    await vi.waitFor(() => expect(lines.find(({ outcome }) => outcome === "QUEUED")).toMatchObject({ key, image, cluster: "dev" }), 15_000);
+    await vi.waitFor(() => expect(lines.find(({ outcome }) => outcome === "QUEUED")).toMatchObject({ key, image, cluster: "dev" }), waited);
     const stopping = relay.stop();
     await run(["send", "ecr"]); // the poll that is open ends sooner
     await stopping;

@@ -25,6 +25,7 @@ import { pushesOf } from "../src/providers/provider.ts";
 import { type Relay, startRelay } from "../src/relay.ts";
 import { mpoRelay, runCommand } from "./support/cli.ts";
 import { digestOf, fakeObserver } from "./support/relay.ts";
+import { HEAVY_MS, until } from "./support/wait.ts";
 
 /** By which host each of them is known; the rest is at one of no particular make. */
 const HOSTS: Readonly<Record<string, string>> = {
@@ -413,7 +414,7 @@ describe("a push is followed to its end", () => {
     const { key } = asJson(out);
     const ours = () =>
       told.map((line) => z.object({ key: z.string(), stage: z.string() }).parse(JSON.parse(line))).filter((each) => each.key === key);
-    await expect.poll(() => ours().length, { timeout: 10_000 }).toBe(3);
+    await until(() => ours().length).toBe(3);
     stop.abort();
     await following;
     await close();
@@ -608,7 +609,7 @@ describe("infra/ci", () => {
     running.stdout.on("data", (text: Buffer) => (said += text.toString()));
     running.stderr.on("data", (text: Buffer) => (said += text.toString()));
     const status = new Promise<number | null>((done) => running.on("close", done));
-    await expect.poll(() => said, { timeout: 20_000 }).toContain('"decision":"queued"');
+    await until(() => said).toContain('"decision":"queued"');
     const { pause, close } = consumer(["NUDGED"], end);
     await pause();
     await pause();
@@ -617,7 +618,7 @@ describe("infra/ci", () => {
   }
   const image = "generic.example.com:8443/deckhouse/modules/echo";
 
-  it("GitLab's job runs, waits, and ends as the push did", { timeout: 60_000 }, async () => {
+  it("GitLab's job runs, waits, and ends as the push did", { timeout: HEAVY_MS }, async () => {
     const job = z.object({
       ".mpo-relay-announce": z.object({ variables: z.record(z.string(), z.string()), script: z.tuple([z.string()]) }),
     });
@@ -641,7 +642,7 @@ describe("infra/ci", () => {
 
   it(
     "GitHub's action runs, waits, and ends as the push did: with a secret, and with the job's own tokens",
-    { timeout: 60_000 },
+    { timeout: HEAVY_MS },
     async () => {
       const action = z.object({ runs: z.object({ steps: z.tuple([z.object({ run: z.string() })]) }) });
       const { run } = action.parse(await read("infra/ci/github/action.yml")).runs.steps[0];

@@ -12,8 +12,9 @@ import { openJournals } from "../src/journals.ts";
 import { openQueues } from "../src/queues.ts";
 import { receive } from "../src/receive.ts";
 import { createSecretReader } from "../src/secrets.ts";
-import { startWorld, until } from "./support/deckhouse.ts";
+import { startWorld } from "./support/deckhouse.ts";
 import { at, configOf, fakeObserver, overrideOf, requestOf, start, webhook } from "./support/relay.ts";
+import { HEAVY_MS, until } from "./support/wait.ts";
 
 const SECRET = "correct-horse-battery";
 let folder: string;
@@ -61,57 +62,61 @@ async function relay(config: RelayConfig) {
   };
 }
 
-it("1,000 pushes of one module within a minute: a patch in each cool-down at most, and the newest digest wins", async () => {
-  let newest = digestOf(0);
-  const world = await startWorld({ mirror: async () => newest });
-  vi.stubEnv("RELAY_TEST_CA", world.api.ca);
-  vi.stubEnv("RELAY_TEST_TOKEN", world.api.grant("relay", ["get", "patch"]));
-  vi.stubEnv("RELAY_TEST_SECRET", SECRET);
-  const queue = { kind: "embedded", folder } as const;
-  const [ca, token] = [{ kind: "env", name: "RELAY_TEST_CA" } as const, { kind: "env", name: "RELAY_TEST_TOKEN" } as const];
-  const kubernetes = { kind: "server", server: world.api.url, ca, token } as const;
-  const config = configOf({
-    webhooks: { registry: { ...webhook, secret: { kind: "env", name: "RELAY_TEST_SECRET" } } },
-    clusters: { dev: { queue, deadLetters: null, kubernetes, hub: null, uid: null, events: false } },
-    unparsed: queue,
-    journal: { kind: "embedded", folder },
-  });
-  vi.useFakeTimers({ toFake: ["Date"], now: start });
-  const here = await relay(config);
-  const patchedAt = new Set<string>();
-  const look = () => Object(world.metadata()["annotations"]);
+it(
+  "1,000 pushes of one module within a minute: a patch in each cool-down at most, and the newest digest wins",
+  async () => {
+    let newest = digestOf(0);
+    const world = await startWorld({ mirror: async () => newest });
+    vi.stubEnv("RELAY_TEST_CA", world.api.ca);
+    vi.stubEnv("RELAY_TEST_TOKEN", world.api.grant("relay", ["get", "patch"]));
+    vi.stubEnv("RELAY_TEST_SECRET", SECRET);
+    const queue = { kind: "embedded", folder } as const;
+    const [ca, token] = [{ kind: "env", name: "RELAY_TEST_CA" } as const, { kind: "env", name: "RELAY_TEST_TOKEN" } as const];
+    const kubernetes = { kind: "server", server: world.api.url, ca, token } as const;
+    const config = configOf({
+      webhooks: { registry: { ...webhook, secret: { kind: "env", name: "RELAY_TEST_SECRET" } } },
+      clusters: { dev: { queue, deadLetters: null, kubernetes, hub: null, uid: null, events: false } },
+      unparsed: queue,
+      journal: { kind: "embedded", folder },
+    });
+    vi.useFakeTimers({ toFake: ["Date"], now: start });
+    const here = await relay(config);
+    const patchedAt = new Set<string>();
+    const look = () => Object(world.metadata()["annotations"]);
 
-  const after = async (seconds: number) => {
-    await here.poll();
-    const mark = look()["mpo-relay/at"];
-    if (mark !== undefined && !patchedAt.has(mark)) await until(() => world.status()["imageDigest"]).toBe(newest);
-    if (mark !== undefined) patchedAt.add(mark);
-    vi.setSystemTime(Date.now() + seconds * 1000);
-  };
-  for (let n = 0; n < 50; n++) {
-    newest = digestOf(n * 20 + 20);
-    const answers = await Promise.all(Array.from({ length: 20 }, (_, each) => here.push(n * 20 + each + 1, each)));
-    expect(new Set(answers)).toEqual(new Set([202]));
-    await after(1);
-  }
-  // Deckhouse looks again by itself after each restart. Where it found the last push so, its nudge is held back, ten minutes at most.
-  for (let n = 0; n < 70; n++) await after(10);
+    const after = async (seconds: number) => {
+      await here.poll();
+      const mark = look()["mpo-relay/at"];
+      if (mark !== undefined && !patchedAt.has(mark)) await until(() => world.status()["imageDigest"]).toBe(newest);
+      if (mark !== undefined) patchedAt.add(mark);
+      vi.setSystemTime(Date.now() + seconds * 1000);
+    };
+    for (let n = 0; n < 50; n++) {
+      newest = digestOf(n * 20 + 20);
+      const answers = await Promise.all(Array.from({ length: 20 }, (_, each) => here.push(n * 20 + each + 1, each)));
+      expect(new Set(answers)).toEqual(new Set([202]));
+      await after(1);
+    }
+    // Deckhouse looks again by itself after each restart. Where it found the last push so, its nudge is held back, ten minutes at most.
+    for (let n = 0; n < 70; n++) await after(10);
 
-  expect(newest).toBe(digestOf(1000));
-  expect([look()["mpo-relay/digest"], world.status()["imageDigest"]]).toEqual([newest, newest]);
-  const marks = [...patchedAt].map((mark) => Date.parse(mark)).toSorted((a, b) => a - b);
-  expect(marks.slice(1).map((mark, n) => mark - (marks[n] ?? 0))).not.toContainEqual(expect.toSatisfy((gap: number) => gap < 5000));
-  expect(marks.length).toBeLessThanOrEqual(60 / 5 + 1);
-  expect(marks.length).toBeGreaterThan(1);
+    expect(newest).toBe(digestOf(1000));
+    expect([look()["mpo-relay/digest"], world.status()["imageDigest"]]).toEqual([newest, newest]);
+    const marks = [...patchedAt].map((mark) => Date.parse(mark)).toSorted((a, b) => a - b);
+    expect(marks.slice(1).map((mark, n) => mark - (marks[n] ?? 0))).not.toContainEqual(expect.toSatisfy((gap: number) => gap < 5000));
+    expect(marks.length).toBeLessThanOrEqual(60 / 5 + 1);
+    expect(marks.length).toBeGreaterThan(1);
 
-  const stages = new Map<string, Set<string>>();
-  for (const { key, stage } of await here.entries()) stages.set(key, (stages.get(key) ?? new Set()).add(stage));
-  const ends = [...stages.values()].map((all) => [...all].filter((stage) => ENDED.has(stage)).join(" and "));
-  expect(ends.filter((end) => end === "NUDGED")).toHaveLength(marks.length);
-  expect(ends.filter((end) => end === "JOINED")).toHaveLength(1000 - marks.length);
-  await here.stop();
-  await world.stop();
-}, 60_000);
+    const stages = new Map<string, Set<string>>();
+    for (const { key, stage } of await here.entries()) stages.set(key, (stages.get(key) ?? new Set()).add(stage));
+    const ends = [...stages.values()].map((all) => [...all].filter((stage) => ENDED.has(stage)).join(" and "));
+    expect(ends.filter((end) => end === "NUDGED")).toHaveLength(marks.length);
+    expect(ends.filter((end) => end === "JOINED")).toHaveLength(1000 - marks.length);
+    await here.stop();
+    await world.stop();
+  },
+  HEAVY_MS,
+);
 
 it("100 overrides at once are patched at the configured rate", async () => {
   vi.useFakeTimers({ now: start });

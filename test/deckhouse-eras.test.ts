@@ -6,7 +6,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import { ERAS, type EraName, eraOf } from "../src/sandbox/deckhouse-eras.ts";
 import type { PullOverride } from "../src/sandbox/deckhouse-port.ts";
 import { moduleFrom } from "../src/sandbox/example.ts";
-import { caughtUp, MPO, type Setup, startWorld, until, type World } from "./support/deckhouse.ts";
+import { caughtUp, MPO, type Setup, startWorld, type World } from "./support/deckhouse.ts";
+import { until } from "./support/wait.ts";
 
 const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {

@@ -9,9 +9,9 @@ import type { LendableQueue } from "../src/queue/hub/server.ts";
 import type { Queue } from "../src/queue/queue.ts";
 import { queueContract } from "./contracts/queue.ts";
 import { startTestHub, testHub, type TestHub } from "./support/hub.ts";
+import { waited } from "./support/wait.ts";
 
 const take = { max: 10, waitSeconds: 0, visibilitySeconds: 60 };
-const waited = { timeout: 10_000, interval: 20 };
 
 queueContract(
   "hub over TLS",
@@ -273,7 +273,7 @@ describe("a restart of the hub", () => {
   it("in the middle of a long poll: the poll ends, the next one brings what came meanwhile", async () => {
     const hub = await testHub();
     const queue = opened(hub);
-    const waiting = queue.receive({ ...take, waitSeconds: 20 });
+    const waiting = queue.receive({ ...take, waitSeconds: 3600 });
     await queue.ready();
     await hub.stop();
     expect(await waiting).toEqual([]);

@@ -13,12 +13,12 @@ import { makeCertificates } from "../src/sandbox/kubernetes/certificates.ts";
 import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
 import { mpoRelay } from "./support/cli.ts";
 import { configOf, digestOf, fakeObserver, requestOf, webhook } from "./support/relay.ts";
+import { waited } from "./support/wait.ts";
 
 const MPO = "modulepulloverrides";
 const SECRET = "correct-horse-battery";
 const TOKEN = "token-of-dev-0123456789";
 const ELSEWHERE = "00000000-0000-4000-8000-000000000000";
-const waited = { timeout: 15_000, interval: 20 };
 
 let api: KubernetesApi;
 let folder: string;

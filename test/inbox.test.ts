@@ -15,9 +15,9 @@ import { receive } from "../src/receive.ts";
 import { redriveOf } from "../src/redrive.ts";
 import { startRelay } from "../src/relay.ts";
 import { configOf, digestOf, fakeObserver, source, start, webhook } from "./support/relay.ts";
+import { waited } from "./support/wait.ts";
 
 const HOST = "210987654321.dkr.ecr.eu-central-1.amazonaws.com";
-const waited = { timeout: 15_000, interval: 20 };
 
 let server: FauxqsServer;
 let sender: SQSClient;

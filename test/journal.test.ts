@@ -10,6 +10,7 @@ import { openJournals } from "../src/journals.ts";
 import { openEmbedded } from "../src/queue/embedded.ts";
 import { journalContract } from "./contracts/journal.ts";
 import { at, fakeObserver, requestOf } from "./support/relay.ts";
+import { until } from "./support/wait.ts";
 
 let folder: string;
 const config = () => ({ journal: { kind: "embedded", folder }, clusters: {} }) as const;
@@ -90,7 +91,7 @@ describe("the SQLite journal", () => {
         () => true,
         () => false,
       );
-    await expect.poll(append, { timeout: 10_000 }).toBe(true);
+    await until(append).toBe(true);
     await journal.close();
   });
 

@@ -4,6 +4,7 @@ import { text as readText } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as z from "zod";
 import { type KubernetesApi, startKubernetesApi, type StoreEvent } from "../src/sandbox/kubernetes-api.ts";
+import { waited } from "./support/wait.ts";
 
 const MPO = "/apis/deckhouse.io/v1alpha2/modulepulloverrides";
 const MERGE = "application/merge-patch+json";
@@ -327,7 +328,7 @@ describe("kubernetes API stand-in: watches", () => {
     await patch("echo", { metadata: { annotations: { a: "1" } } });
     await patch("echo", { metadata: { annotations: { a: "1" } } });
     await send("DELETE", `${MPO}/other`);
-    await vi.waitUntil(() => seen.events.length >= 4);
+    await vi.waitUntil(() => seen.events.length >= 4, waited);
     expect(types(seen)).toEqual(["ADDED echo", "ADDED other", "MODIFIED echo", "DELETED other"]);
   });
 
@@ -336,7 +337,7 @@ describe("kubernetes API stand-in: watches", () => {
     await create("other");
     await patch("echo", { spec: { imageTag: "next" } });
     const seen = await watch(`&resourceVersion=${metadata.resourceVersion}&fieldSelector=metadata.name%3Decho`);
-    await vi.waitUntil(() => seen.events.length >= 1);
+    await vi.waitUntil(() => seen.events.length >= 1, waited);
     expect(types(seen)).toEqual(["MODIFIED echo"]);
   });
 
@@ -344,14 +345,14 @@ describe("kubernetes API stand-in: watches", () => {
     const { metadata } = (await create("echo")).json;
     api.faults.expireHistory();
     const seen = await watch(`&resourceVersion=${metadata.resourceVersion}`);
-    await vi.waitUntil(() => seen.ended);
+    await vi.waitUntil(() => seen.ended, waited);
     expect(seen.events).toMatchObject([{ type: "ERROR", object: { kind: "Status", code: 410, reason: "Expired" } }]);
   });
 
   it("sends a bookmark and ends after timeoutSeconds", async () => {
     await create("echo");
     const seen = await watch("&allowWatchBookmarks=true&timeoutSeconds=1");
-    await vi.waitUntil(() => seen.ended, { timeout: 5000 });
+    await vi.waitUntil(() => seen.ended, waited);
     expect(seen.events.map((event) => event["type"])).toEqual(["ADDED", "BOOKMARK"]);
     expect(seen.cut).toBe(false);
   });
@@ -360,7 +361,7 @@ describe("kubernetes API stand-in: watches", () => {
     await create("echo");
     const seen = await watch("", { accept: TABLE });
     await patch("echo", { spec: { imageTag: "next" } });
-    await vi.waitUntil(() => seen.events.length >= 2);
+    await vi.waitUntil(() => seen.events.length >= 2, waited);
     expect(seen.events.map((event) => [event["object"].kind, event["object"].columnDefinitions === null])).toEqual([
       ["Table", false],
       ["Table", true],
@@ -370,11 +371,11 @@ describe("kubernetes API stand-in: watches", () => {
   it("can be cut in the middle of a line, and ends with its version", async () => {
     const cut = await watch("");
     api.faults.cutWatches();
-    await vi.waitUntil(() => cut.ended);
+    await vi.waitUntil(() => cut.ended, waited);
     expect(cut.cut).toBe(true);
     const unserved = await watch("");
     api.setServed(["v1alpha1"]);
-    await vi.waitUntil(() => unserved.ended);
+    await vi.waitUntil(() => unserved.ended, waited);
     expect(unserved.cut).toBe(false);
   });
 
@@ -398,7 +399,7 @@ describe("kubernetes API stand-in: stop and start", () => {
     await create("echo");
     const seen = await watch("");
     await api.stop();
-    await vi.waitUntil(() => seen.ended);
+    await vi.waitUntil(() => seen.ended, waited);
     await expect(send("GET", MPO)).rejects.toThrow(/ECONNREFUSED|hang up|ECONNRESET/);
     await api.start();
     expect((await send("GET", `${MPO}/echo`)).status).toBe(200);

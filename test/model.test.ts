@@ -16,6 +16,7 @@ import { figuresOf, playMany } from "./model/many.ts";
 import { MISTAKES, ROUGH } from "./model/mistakes.ts";
 import { play, type Played } from "./model/schedule.ts";
 import type { Faults } from "./model/world.ts";
+import { HEAVY_MS } from "./support/wait.ts";
 import seeds from "./model/seeds.json" with { type: "json" };
 
 const { env } = process;
@@ -60,7 +61,7 @@ describe("the same where the clocks of a registry's replicas differ by minutes",
   });
 });
 
-describe("the audit sees it when", { timeout: 120_000 }, () => {
+describe("the audit sees it when", { timeout: HEAVY_MS }, () => {
   it.each(Object.entries(MISTAKES))("%s", async (_name, mistake) => {
     expect(await firstFound(mistake)).toBeDefined();
   });

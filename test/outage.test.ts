@@ -10,6 +10,7 @@ import { encode } from "../src/event.ts";
 import { RelayError } from "../src/outcome.ts";
 import { openEmbedded } from "../src/queue/embedded.ts";
 import { configOf, fakeObserver, overrideOf, requestOf, start } from "./support/relay.ts";
+import { HEAVY_MS } from "./support/wait.ts";
 
 const HOURS = 3600 * 1000;
 
@@ -49,7 +50,7 @@ function server(answersProbes: boolean) {
 it.each([
   ["does not answer at all", false, 2000],
   ["answers probes and nothing else", true, 100], // each is stored anew some forty times
-])("3 hours in which the API server %s, with many records waiting", { timeout: 60_000 }, async (_how, answersProbes, total) => {
+])("3 hours in which the API server %s, with many records waiting", { timeout: HEAVY_MS }, async (_how, answersProbes, total) => {
   const { overrides, requests, comeBack } = server(answersProbes);
   const { observer, lines } = fakeObserver();
   const store = openEmbedded(folder);

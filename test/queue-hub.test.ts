@@ -85,7 +85,7 @@ describe("the socket", () => {
   it("does not wait for the long polls of others when it closes", async () => {
     const { socketPath, hub } = await served();
     const queue = openHub({ socketPath, queue: "dev" });
-    const waiting = queue.receive({ ...take, waitSeconds: 60 });
+    const waiting = queue.receive({ ...take, waitSeconds: 3600 });
     await queue.ready();
     await hub.close();
     expect(await waiting).toEqual([]);

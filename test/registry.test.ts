@@ -10,9 +10,9 @@ import { pushImage, resolveDigest } from "../src/sandbox/registry-client.ts";
 import { DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST } from "../src/sandbox/registry-manifest.ts";
 import type { Limits } from "../src/sandbox/registry-store.ts";
 import { type Registry, startRegistry } from "../src/sandbox/registry.ts";
+import { until } from "./support/wait.ts";
 
 /** Long enough for a busy machine; nothing waits this long where it works. */
-const until = <T>(read: () => T) => expect.poll(read, { timeout: 15_000, interval: 20 });
 
 const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {

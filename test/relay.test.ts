@@ -7,10 +7,10 @@ import type { RelayConfig } from "../src/config.ts";
 import { type Relay, startRelay } from "../src/relay.ts";
 import { type Fault, type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
 import { configOf, digestOf, fakeObserver, webhook } from "./support/relay.ts";
+import { waited } from "./support/wait.ts";
 
 const MPO = "modulepulloverrides";
 const SECRET = "correct-horse-battery";
-const waited = { timeout: 15_000, interval: 20 };
 
 let api: KubernetesApi;
 let folder: string;

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Overrides } from "../../src/cluster/overrides.ts";
 import type { ErrorCode } from "../../src/outcome.ts";
+import { waited } from "../support/wait.ts";
 
 export type Version = "v1alpha1" | "v1alpha2";
 export interface SeenEvent {
@@ -65,7 +66,7 @@ export async function failure(promise: Promise<unknown>, code: ErrorCode): Promi
 }
 
 export function clusterContract(name: string, setup: () => Promise<ClusterUnderTest>): void {
-  describe(`cluster: ${name}`, () => {
+  describe(`cluster: ${name}`, { shuffle: false }, () => {
     let cluster: ClusterUnderTest;
     let overrides: Overrides;
     beforeAll(async () => {
@@ -123,7 +124,7 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
       const second = await overrides.annotate(first ?? expect.fail("gone"), { renew: "key1" });
       expect(second?.resourceVersion).toBe(first?.resourceVersion);
       await overrides.annotate(second ?? expect.fail("gone"), { renew: "key2" });
-      await vi.waitUntil(() => watch.events.length > 0);
+      await vi.waitUntil(() => watch.events.length > 0, waited);
       expect(watch.events.map((event) => event.type)).toEqual(["MODIFIED"]);
       watch.stop();
     });
@@ -219,7 +220,7 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
       const watch = await cluster.admin.watch("old");
       const patched = await old.annotate(seen, { renew: "key1", "mpo-relay/key": "key1" });
       expect(patched?.annotations).toEqual({ renew: "key1", "mpo-relay/key": "key1" });
-      await vi.waitUntil(() => watch.events.length >= 2);
+      await vi.waitUntil(() => watch.events.length >= 2, waited);
       expect(watch.events.map(({ type, labels }) => [type, labels["renew"]])).toEqual([
         ["MODIFIED", "key1"],
         ["MODIFIED", undefined],

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { type Entry, entryOf, type Journal, type Stage } from "../../src/journal/journal.ts";
 import { at, requestOf } from "../support/relay.ts";
+import { HEAVY_MS } from "../support/wait.ts";
 
 export function journalContract(name: string, open: () => Promise<{ journal: Journal; cleanup(): Promise<void> }>): void {
   const it = test.extend<{ journal: Journal }>({
@@ -58,7 +59,7 @@ export function journalContract(name: string, open: () => Promise<{ journal: Jou
       expect(await read({ key: "key00003" })).toEqual([]);
     });
 
-    it("takes many at once, and nothing at all", async ({ journal }) => {
+    it("takes many at once, and nothing at all", { timeout: HEAVY_MS }, async ({ journal }) => {
       await journal.append([]);
       await Promise.all(
         Array.from({ length: 20 }, (_, batch) =>
