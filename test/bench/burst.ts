@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Cluster, standIn } from "./cluster.ts";
+import { type Deckhouse, startDeckhouse } from "./deckhouse.ts";
 import type { Figure } from "./figures.ts";
 import { recordLines, startServe } from "./relay.ts";
 import { type Push, pushes, Sender } from "./sender.ts";
@@ -68,28 +69,6 @@ async function run(cluster: Cluster, relay: Started, modules: readonly string[],
       targets: [{ of: "value", max: 200 }],
     },
   ];
-}
-
-interface Deckhouse {
-  nudges(): number;
-  readonly digests: ReadonlyMap<string, string>;
-}
-
-/** Takes up each nudge at once, and shows what the tag resolves to at that moment. A real one takes longer; the relay is measured here. */
-async function startDeckhouse(cluster: Cluster, tags: ReadonlyMap<string, Push>): Promise<Deckhouse> {
-  const seen = new Map<string, string>();
-  const digests = new Map<string, string>();
-  let nudges = 0;
-  await cluster.watch(({ metadata: { name, annotations }, status }) => {
-    digests.set(name, status.imageDigest);
-    const key = annotations["mpo-relay/key"];
-    if (key === undefined || seen.get(name) === key) return;
-    seen.set(name, key);
-    nudges++;
-    const imageDigest = tags.get(name)?.digest ?? "";
-    if (imageDigest !== status.imageDigest) void cluster.patch(name, { status: { imageDigest, message: "Ready" } }, "/status");
-  });
-  return { digests, nudges: () => nudges };
 }
 
 /** Pushes of one module follow each other, as a registry sends them; those of several go side by side. */
