@@ -3,6 +3,7 @@
  * push → patched and push → picked up.
  * Before and during, in the same process and run; and what a push costs an API server.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { startKubernetesApi } from "../../src/sandbox/kubernetes-api.ts";
 import { type Cluster, kubernetesOf, realOne, standIn } from "./cluster.ts";
 import { type Figure, percentile } from "./figures.ts";
@@ -13,6 +14,7 @@ import { TAG } from "./sender.ts";
 import { type Options, say } from "./world.ts";
 
 const WARM_UP = 50;
+const SETTLE_MS = 500;
 const UNTIL = [
   ["patched", patchedMs],
   ["picked up", pickedUpMs],
@@ -45,6 +47,7 @@ async function measure(name: string, cluster: Cluster, { quick, profile }: Optio
       say(`two clusters, the living one a ${name}, the other: ${phase}`);
       const samples: Took[] = [];
       for (const module of modules(phase)) samples.push(await pusher.push(module));
+      await sleep(SETTLE_MS); // the last push's Events are of this phase
       return samples;
     };
     try {
