@@ -1,13 +1,18 @@
-/** The built Lambda functions under AWS's own runtime interface emulator, their queue in ElasticMQ, their cluster a real kube-apiserver. */
+/**
+ * The built Lambda functions under AWS's own runtime interface emulator, their queue in ElasticMQ, their cluster a real kube-apiserver, their
+ * journal in dynalite, a stand-in for DynamoDB.
+ */
 import { createHash } from "node:crypto";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import * as z from "zod";
 import { decode, type RenewRequest } from "../../src/event.ts";
 import type { Queue, QueueRecord } from "../../src/queue/queue.ts";
 import { openSqs } from "../../src/queue/sqs.ts";
+import { startDynamo } from "../support/dynamodb.ts";
 import { startCluster } from "./cluster.ts";
-import { freePort } from "./parts/child.ts";
+import { freePort, run, temporaryFolder } from "./parts/child.ts";
 import { ELASTICMQ_ENV, startElasticMq } from "./parts/elasticmq.ts";
 import { type Lambda, startLambda } from "./parts/lambda-emulator.ts";
 import { eventually } from "./wait.ts";
@@ -49,6 +54,21 @@ const edgeConfig = (urls: { dev: string; unparsed: string }) => ({
   unparsed: urls.unparsed,
 });
 
+/** A cluster, and what a consumer of it is given. */
+async function startConsumed(modules: readonly string[]) {
+  const cluster = await startCluster({ repo: REPO, modules });
+  onTestFinished(() => cluster.stop());
+  const kubernetes = { server: cluster.kube.server, ca: "env:CLUSTER_CA", token: "env:CLUSTER_TOKEN" };
+  return {
+    cluster,
+    consumerConfig: (queue: string) => ({
+      clusters: { dev: { queue, kubernetes } },
+      tuning: { looks: ["500ms", "1s"] }, // a confirm record waits for the first look
+    }),
+    env: { MPO_RELAY_CLUSTER: "dev", CLUSTER_CA: cluster.kube.ca, CLUSTER_TOKEN: cluster.token },
+  };
+}
+
 /** A Distribution notification of one push. */
 function notificationOf(module: string): string {
   const target = {
@@ -61,9 +81,15 @@ function notificationOf(module: string): string {
   return JSON.stringify({ events: [{ id: `push-${module}`, timestamp: new Date().toISOString(), action: "push", target }] });
 }
 
+interface Call {
+  readonly base64?: boolean;
+  readonly secret?: string;
+  readonly method?: "POST" | "GET";
+  readonly path?: string;
+}
+
 /** https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads */
-function urlEvent(body: string, { base64 = false, secret = SECRET }: { base64?: boolean; secret?: string } = {}) {
-  const path = "/hooks/registry";
+function urlEvent(body: string, { base64 = false, secret = SECRET, method = "POST", path = "/hooks/registry" }: Call = {}) {
   return {
     version: "2.0",
     routeKey: "$default",
@@ -79,7 +105,7 @@ function urlEvent(body: string, { base64 = false, secret = SECRET }: { base64?: 
       apiId: "relay",
       domainName: "relay.lambda-url.eu-west-1.on.aws",
       domainPrefix: "relay",
-      http: { method: "POST", path, protocol: "HTTP/1.1", sourceIp: "192.0.2.1", userAgent: "Go-http-client/1.1" },
+      http: { method, path, protocol: "HTTP/1.1", sourceIp: "192.0.2.1", userAgent: "Go-http-client/1.1" },
       requestId: "00000000-0000-4000-8000-000000000000",
       routeKey: "$default",
       stage: "$default",
@@ -160,13 +186,7 @@ test("edge: function URL events, plain and base64; a wrong secret; a body that c
 
 test("consumer: an SQS batch with a malformed record; one that can't be settled is given back, and done the next time", async () => {
   const { urls, dev } = await startQueues();
-  const cluster = await startCluster({ repo: REPO, modules: ["echo", "other"] });
-  onTestFinished(() => cluster.stop());
-  const consumerConfig = (queue: string) => ({
-    clusters: { dev: { queue, kubernetes: { server: cluster.kube.server, ca: "env:CLUSTER_CA", token: "env:CLUSTER_TOKEN" } } },
-    tuning: { looks: ["500ms", "1s"] }, // a confirm record waits for the first look
-  });
-  const env = { MPO_RELAY_CLUSTER: "dev", CLUSTER_CA: cluster.kube.ca, CLUSTER_TOKEN: cluster.token };
+  const { cluster, consumerConfig, env } = await startConsumed(["echo", "other"]);
   const edge = await start("edge", edgeConfig(urls), { HOOK_SECRET: SECRET });
   for (const module of ["echo", "other", "nobody"]) await call(edge, urlEvent(notificationOf(module)));
   await dev.send([{ body: "no record at all" }]);
@@ -195,4 +215,41 @@ test("consumer: an SQS batch with a malformed record; one that can't be settled 
   expect((await cluster.override("other")).metadata.annotations).toEqual(patched);
   expect((await take(dev, 1)).map(requestOf)).toMatchObject([{ kind: "confirm", module: "other", key: requestOf(other).key }]);
   expect(await consumer.output()).not.toContain(cluster.token);
+});
+
+const story = z.object({ key: z.string(), clusters: z.array(z.object({ stages: z.array(z.object({ stage: z.string() })) })) });
+
+test("journal: edge and consumer write it, and `mpo-relay history` and the function URL tell of it", async () => {
+  const { urls, dev } = await startQueues();
+  const dynamo = await startDynamo();
+  onTestFinished(() => dynamo.close());
+  await dynamo.createTable("journal");
+  const { consumerConfig, env } = await startConsumed(["echo"]);
+  const journal = "env:MPO_RELAY_JOURNAL"; // as the template sets it
+  const table = { ...dynamo.env, MPO_RELAY_JOURNAL: "journal" };
+  const edge = await start("edge", { ...edgeConfig(urls), journal }, { HOOK_SECRET: SECRET, ...table });
+  const consumer = await start("consumer", { ...consumerConfig(urls.dev), journal }, { ...env, ...table });
+
+  const pushed = await call(edge, urlEvent(notificationOf("echo")));
+  const { key } = z.object({ key: z.string() }).parse(pushed.body);
+  expect(await consumer.invoke(batchOf(await take(dev, 1)))).toEqual({ batchItemFailures: [] });
+
+  const folder = await temporaryFolder("history");
+  onTestFinished(() => folder.remove());
+  const file = join(folder.path, "relay.json");
+  await writeFile(file, JSON.stringify({ ...edgeConfig(urls), journal }));
+  const history = [join(BUNDLES, "../cli.js"), "history", "echo", "--config", file, "--json"];
+  // an edge waits 300 ms for a journal, and then its first entry may be a little later than its answer
+  const read = await eventually("history tells of both functions' stages", async () => {
+    const printed = await run(process.execPath, history, { env: { PATH: process.env["PATH"], ...table } });
+    const found = story.parse(JSON.parse(printed));
+    return found.clusters.flatMap(({ stages }) => stages.map(({ stage }) => stage)).join() === "QUEUED,NUDGED" ? found : null;
+  });
+  expect(read.key).toBe(key);
+
+  const answered = await call(edge, urlEvent("", { method: "GET", path: `/pushes/${key}` }));
+  expect(answered).toMatchObject({ status: 200, body: { key, state: "waiting", clusters: [{ cluster: "dev", outcome: "NUDGED" }] } });
+  expect(await call(edge, urlEvent("", { method: "GET", path: `/pushes/${key}`, secret: "another-secret" }))).toMatchObject({
+    status: 401,
+  });
 });
