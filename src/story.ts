@@ -85,9 +85,9 @@ const DONE = new Set([
   "NOT_OVERRIDDEN",
   "TAG_DIFFERS",
   "OTHER_SOURCE",
-  "FORCED",
+  "REDEPLOYED",
 ]);
-const FAILED = new Set(["REFUSED", "MODULE_ERROR", "PURGED"]);
+const FAILED = new Set(["REFUSED", "MODULE_ERROR", "PURGED", "NOT_FORCED"]);
 
 /** `buried` says that the record became a dead letter. A stage that a newer relay wrote counts as one on the way. */
 export function stateOf({ stage, detail }: Pick<Entry, "stage" | "detail">): State {

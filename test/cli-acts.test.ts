@@ -3,6 +3,7 @@ import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { FORCE } from "../src/cli/follow.ts";
 import { forceCommand } from "../src/cli/force.ts";
 import { encode } from "../src/event.ts";
 import { entryOf } from "../src/journal/journal.ts";
@@ -104,7 +105,7 @@ describe("dlq", () => {
   });
 });
 
-it("force writes who asked for it, where the relay's configuration says which journal", async () => {
+it("force writes who asked for it and what came of it, where the relay's configuration says which journal", async () => {
   const api = await startKubernetesApi({ token: "token-of-the-administrator" });
   try {
     api.store.create("modulepulloverrides", { metadata: { name: "echo" }, spec: { imageTag: "main", source: "test" } });
@@ -124,10 +125,24 @@ it("force writes who asked for it, where the relay's configuration says which jo
       cluster: "dev",
       module: "echo",
       tag: "main",
-      stage: "FORCED",
-      detail: { by: "ann", why: "files were edited by hand" },
+      stage: "NOT_FORCED",
+      detail: { by: "ann", why: "Deckhouse did not do it in time", takenBack: true },
     });
     expect(err).toEqual([]);
+    const { out } = await relay("history", "echo");
+    expect(out).toMatch(/echo:main +dev +NOT_FORCED .* Deckhouse did not do it in time/);
+    const { key = "" } = (await latest()) ?? {};
+    expect((await relay("history", "--key", key)).out).toMatch(/FORCED +by ann, why files were edited by hand\n.* NOT_FORCED /);
+
+    const stop = api.store.watch("modulepulloverrides", ({ object }) => {
+      if (object.metadata.annotations?.[FORCE] !== "true") return;
+      stop();
+      api.store.patchStatus("modulepulloverrides", "echo", { message: "Validation error: no openapi" });
+    });
+    await expect(
+      forceCommand(terminal).parseAsync(["echo", "--yes", "--cluster", "dev", "--config", config, "--by", "ann"], { from: "user" }),
+    ).rejects.toThrow("Validation error");
+    expect(await latest()).toMatchObject({ stage: "REFUSED", detail: { why: "Validation error: no openapi", takenBack: true } });
     await force("--config", join(folder, "away.json"));
     expect(err.join()).toContain("who did this and why is not in the journal");
   } finally {

@@ -49,6 +49,9 @@ describe("a story", () => {
     ["FORBIDDEN", { buried: true, why: "no" }, "failed"],
     ["REFUSED", { message: "The module disabled" }, "failed"],
     ["NOT_OVERRIDDEN", {}, "done"],
+    ["FORCED", {}, "waiting"],
+    ["REDEPLOYED", {}, "done"],
+    ["NOT_FORCED", { why: "no" }, "failed"],
     ["SOMETHING_NEW", {}, "waiting"],
   ] as const)("calls %s with %j %s", (stage, detail, state) => {
     expect(stateOf({ stage, detail })).toBe(state);

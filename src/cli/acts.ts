@@ -2,7 +2,7 @@
 import { hostname, userInfo } from "node:os";
 import { type Command, Option } from "commander";
 import type { RelayConfig } from "../config.ts";
-import { type Act, entryOf, type Told } from "../journal/journal.ts";
+import { entryOf, type Stage, type Told } from "../journal/journal.ts";
 import { type Journals, openJournals, PATIENCE_MS } from "../journals.ts";
 import type { Detail } from "../outcome.ts";
 import { oneLine, type Terminal } from "./terminal.ts";
@@ -19,8 +19,8 @@ export function withActOptions(command: Command): Command {
 }
 
 export interface Acts {
-  /** Never throws: a journal that cannot be written is told once, and what is done is done without it. */
-  note(told: Told, act: Act, at: Date, detail?: Detail): Promise<void>;
+  /** What was done, or what came of it; `detail` goes before what the options say. Never throws: a journal that cannot be written is told once, and what is done is done without it. */
+  note(told: Told, stage: Stage, at: Date, detail?: Detail): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -34,11 +34,11 @@ export function openActs(config: Pick<RelayConfig, "journal" | "clusters">, opti
   };
   const open = () => openJournals(config, { observer: { outcome() {}, alarm }, patienceMs: PATIENCE_MS, env: terminal.env, create: false });
   return {
-    async note(told, act, at, detail = {}) {
+    async note(told, stage, at, detail = {}) {
       if (isAway) return;
       opening ??= open();
       const { note } = await opening;
-      await note([entryOf(told, act, at.toISOString(), { by: whoOf(options), why: options.why ?? null, ...detail })]);
+      await note([entryOf(told, stage, at.toISOString(), { by: whoOf(options), why: options.why ?? null, ...detail })]);
     },
     close: async () => (await opening)?.close(),
   };

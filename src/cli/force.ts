@@ -2,10 +2,11 @@
 import { Command, Option } from "commander";
 import { type ActOptions, type Acts, openActs, withActOptions } from "./acts.ts";
 import type { Override, Overrides } from "../cluster/overrides.ts";
-import type { Told } from "../journal/journal.ts";
+import type { Stage, Told } from "../journal/journal.ts";
+import type { Detail } from "../outcome.ts";
 import { atCluster, type ClusterOptions, openCluster, type OpenCluster, withClusterOptions } from "./cluster-options.ts";
 import { duration } from "./option-values.ts";
-import { FORCE, forcedOf } from "./follow.ts";
+import { FORCE, forcedOf, type Progress } from "./follow.ts";
 import { BY_HAND, failOn, find, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn, unlessChanged } from "./override.ts";
 import { Failure, messageOf, oneLine, type Terminal, untilInterrupted } from "./terminal.ts";
 
@@ -80,10 +81,12 @@ async function force(
     throw new Failure(2, `nothing was done: ${what}`, "say --yes to do it");
 
   const nudged = await nudge(module, overrides, terminal, { [FORCE]: "true" });
-  await acts?.note(actedOn(nudged, overrides.cluster, startedAt), "FORCED", startedAt);
+  const told = actedOn(nudged, overrides.cluster, startedAt);
+  await acts?.note(told, "FORCED", startedAt);
   const report = reportOn(nudged, startedAt, options.json === true, terminal);
   report.tell(`asked Deckhouse to deploy it again, key ${nudged.key}; Ctrl-C takes that back`);
-  const { progress, last } = await followOrTakeBack(nudged.before, overrides, options.timeout, terminal, interrupted);
+  const note = async (stage: Stage, detail: Detail) => acts?.note(told, stage, terminal.now(), detail);
+  const { progress, last } = await followOrTakeBack(nudged.before, overrides, options.timeout, terminal, interrupted, note);
   if (progress.kind === "picked-up") {
     report.tell(`deployed ${progress.digest} again after ${report.seconds()} s; Deckhouse restarts now`);
     return report.end("FORCED", progress.digest, last.status.message);
@@ -108,23 +111,44 @@ async function isConfirmed(what: string, module: string, terminal: Terminal, int
   return answer?.trim() === module;
 }
 
-async function followOrTakeBack(before: Override, overrides: Overrides, timeoutMs: number, terminal: Follower, interrupted: AbortSignal) {
+/** `note`: tells the journal what came of it. */
+async function followOrTakeBack(
+  before: Override,
+  overrides: Overrides,
+  timeoutMs: number,
+  terminal: Follower,
+  interrupted: AbortSignal,
+  note: (stage: Stage, detail: Detail) => Promise<void>,
+) {
   try {
-    return await follow(before, overrides, timeoutMs, terminal, forcedOf, interrupted);
-  } finally {
-    await takeBack(before, overrides, terminal);
+    const followed = await follow(before, overrides, timeoutMs, terminal, forcedOf, interrupted);
+    const takenBack = await takeBack(before, overrides, terminal);
+    await note(...endOf(followed.progress, takenBack));
+    return followed;
+  } catch (error) {
+    await note("NOT_FORCED", { why: messageOf(error), takenBack: await takeBack(before, overrides, terminal) });
+    throw error;
   }
 }
 
-/** Deckhouse removes the annotation once it has done it, and until then tries again, also after an update that first makes it able to. */
-async function takeBack({ name }: Override, overrides: Overrides, terminal: Terminal): Promise<void> {
+/** Where it was done there was nothing to take back. */
+function endOf(progress: Progress, takenBack: boolean): [Stage, Detail] {
+  if (progress.kind === "picked-up") return ["REDEPLOYED", {}];
+  if (progress.kind === "waiting") return ["NOT_FORCED", { why: "Deckhouse did not do it in time", takenBack }];
+  return [progress.kind === "refused" ? "REFUSED" : "SUPERSEDED", { why: progress.message, takenBack }];
+}
+
+/** Deckhouse removes the annotation once it has done it, and until then tries again, also after an update that first makes it able to. False: it stays. */
+async function takeBack({ name }: Override, overrides: Overrides, terminal: Terminal): Promise<boolean> {
   try {
     await unlessChanged(async () => {
       const seen = await overrides.get(name);
       if (seen !== null && FORCE in seen.annotations) await overrides.annotate(seen, { [FORCE]: null });
     });
+    return true;
   } catch (error) {
     terminal.err(`it stays asked for until a deploy succeeds: ${messageOf(error)}; take it back: ${takeBackByHand(name)}`);
+    return false;
   }
 }
 
