@@ -69,6 +69,10 @@ export const LANES = 16;
 export const RUNS_FOR_EACH_PATCH = 4;
 /** One long poll */
 export const POLL_SECONDS = 20;
+/** The same of SQS, where nothing ends a long poll but its time: an aborted one may have taken records, which then stay hidden, so whoever is told to stop waits for it (Docker kills after 10 s). Costs 17,280 calls a day and idle queue, half of what AWS gives away each month: https://aws.amazon.com/sqs/pricing/ */
+export const SQS_POLL_SECONDS = 5;
+/** What such a poll may still bring after its time, when we are told to stop: then the service does not answer */
+export const SQS_LAST_ANSWER_SECONDS = 2;
 /** The pause after a queue did not answer; each later one is twice as long */
 export const QUEUE_PAUSE_MS = 1_000;
 /** The longest such pause */

@@ -6,6 +6,7 @@ import { openSqs, type SqsOptions } from "../src/queue/sqs.ts";
 import { endpointOf, partsOfArn, regionOf } from "../src/queue/sqs/address.ts";
 import { batchesOf, twice } from "../src/queue/sqs/batch.ts";
 import { SqsDeadLetters } from "../src/queue/sqs/letters.ts";
+import { SqsQueue } from "../src/queue/sqs/queue.ts";
 import type { Wire } from "../src/queue/sqs/wire.ts";
 import { queueContract } from "./contracts/queue.ts";
 
@@ -226,6 +227,30 @@ describe("batches", () => {
   it("fail when entries fail twice", async () => {
     const failing = twice(["a", "b"], "sending", async () => [0]);
     await expect(failing).rejects.toMatchObject({ code: "QUEUE_UNAVAILABLE", message: "sending: the queue refused 1 of 2 entries" });
+  });
+});
+
+describe("a stop", () => {
+  it("waits for no long poll of 20 s, nor for one that never ends", async () => {
+    const waits: number[] = [];
+    let isClosed = false;
+    const wire: Wire = {
+      send: async () => [],
+      remove: async () => [],
+      hide: async () => [],
+      attributes: async () => ({}),
+      urlOf: async () => "",
+      at: () => wire,
+      close: () => void (isClosed = true),
+      receive: ({ waitSeconds }) => (waits.push(waitSeconds), new Promise(() => {})),
+    };
+    const queue = new SqsQueue("https://sqs.example/1/q", wire, null);
+    const poll = queue.receive({ max: 10, waitSeconds: 20, visibilitySeconds: 60 });
+    const closing = queue.close();
+    expect(await poll).toEqual([]);
+    expect(isClosed).toBe(false);
+    await closing; // Docker kills after 10 s
+    expect([waits, isClosed]).toEqual([[5], true]);
   });
 });
 

@@ -1,4 +1,6 @@
 /** The queue port over an SQS-compatible service. */
+import { SQS_LAST_ANSWER_SECONDS, SQS_POLL_SECONDS } from "../../limits.ts";
+import { within } from "../../patience.ts";
 import { checkRecord } from "../body.ts";
 import { Polls } from "../polls.ts";
 import type { NewDeadLetter, NewRecord, Queue, QueueRecord, ReceiveOptions } from "../queue.ts";
@@ -6,10 +8,9 @@ import { batchesOf, TEN, twice } from "./batch.ts";
 import { findLetterQueue, SqsDeadLetters, total } from "./letters.ts";
 import type { Message, Wire } from "./wire.ts";
 
-/** https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html and …/API_ChangeMessageVisibility.html */
-const LONGEST_WAIT_SECONDS = 20;
 /** Calls go out side by side, ten records each: so many are a load that a service and its client bear. */
 const MOST = 200;
+/** https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html */
 const LONGEST_VISIBILITY_SECONDS = 43_200;
 
 export class SqsQueue implements Queue {
@@ -32,10 +33,10 @@ export class SqsQueue implements Queue {
     await Promise.all(batches.map((batch) => twice(batch, "sending", (part) => this.#wire.send(part, options.timeoutMs))));
   }
 
-  /** Waits at most 20 s; more than ten come only where the first ten were there at once. */
+  /** Waits at most SQS_POLL_SECONDS; more than ten come only where the first ten were there at once. */
   receive({ max, waitSeconds, visibilitySeconds, signal }: ReceiveOptions): Promise<QueueRecord[]> {
     if (signal?.aborted || this.#closed) return Promise.resolve([]);
-    const wait = Math.min(Math.ceil(waitSeconds), LONGEST_WAIT_SECONDS);
+    const wait = Math.min(Math.ceil(waitSeconds), SQS_POLL_SECONDS);
     return this.#polls.take({
       records: this.#receive(max, wait, wholeSeconds(visibilitySeconds)),
       signal,
@@ -70,10 +71,10 @@ export class SqsQueue implements Queue {
     return { records: total(await this.#wire.attributes()), oldestSeconds: null };
   }
 
-  /** An open long poll ends by itself, in up to 20 s: what it brings is given back before this resolves. */
+  /** An open long poll ends by itself: what it brings is given back before this resolves, unless the service does not answer any more. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#polls.close();
+    await within((SQS_POLL_SECONDS + SQS_LAST_ANSWER_SECONDS) * 1000, this.#polls.close(), "QUEUE_UNAVAILABLE").catch(() => {});
     this.#wire.close();
   }
 
