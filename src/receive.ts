@@ -156,10 +156,14 @@ function requestsOf(
 /** A time in our future: once that clock is right again, every push up to it would look older, and be taken for covered by this one's nudge. */
 const credible = (time: string | null, now: Date) => (time !== null && Date.parse(time) <= now.getTime() + CLOCKS_DIFFER_MS ? time : null);
 
-/** Where there is no room, a sender is told 202 nevertheless, since it could do nothing; what came from a queue can stay there. */
-async function keepUnparsed({ messageId }: Incoming, letter: NewDeadLetter, context: ReceiveContext): Promise<void> {
-  const isStored = await context.storeUnparsed(letter);
-  if (!isStored && messageId !== undefined) throw new RelayError("QUEUE_UNAVAILABLE", "no room for deliveries that cannot be read");
+/**
+ * Where there is no room, a sender is told 202 nevertheless, since it could do nothing; what came from a queue can stay there. What cannot
+ * be kept whole is refused, though the pushes that could be read are stored: should it come again, their keys are known.
+ */
+async function keepUnparsed(delivery: Incoming, webhook: WebhookConfig, why: readonly string[], context: ReceiveContext, now: Date) {
+  const isStored = await context.storeUnparsed(unparsedLetter(delivery, providerOf(webhook).redact ?? [], why, now));
+  if (!isStored && delivery.messageId !== undefined)
+    throw new RelayError("QUEUE_UNAVAILABLE", "no room for deliveries that cannot be read");
 }
 
 async function storeAll(delivery: Incoming, webhook: WebhookConfig, understood: Understanding, context: ReceiveContext, now: Date) {
@@ -171,9 +175,7 @@ async function storeAll(delivery: Incoming, webhook: WebhookConfig, understood: 
   }
   const writes: Promise<void>[] = [];
   if (byCluster.size > 0) writes.push(context.store(byCluster));
-  if (understood.unreadable.length > 0) {
-    writes.push(keepUnparsed(delivery, unparsedLetter(delivery, providerOf(webhook).redact ?? [], understood.unreadable, now), context));
-  }
+  if (understood.unreadable.length > 0) writes.push(keepUnparsed(delivery, webhook, understood.unreadable, context, now));
   // all of them end before we answer: a write that goes on behind a 503 would only surprise
   const failed = (await Promise.allSettled(writes)).find((write) => write.status === "rejected");
   if (failed) throw toRelayError(failed.reason, "QUEUE_UNAVAILABLE");
@@ -190,7 +192,13 @@ export function outcomeOf(understood: Understanding): Outcome {
 
 /** Lines of a delivery for pushes that are not for us; of more, each reason gets one line with their number. */
 const SKIPS_TOLD = 10;
-const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["QUEUE_UNAVAILABLE", "QUEUE_REFUSED", "KEYS_UNAVAILABLE", "INTERNAL"]);
+const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "TOO_LARGE",
+  "QUEUE_UNAVAILABLE",
+  "QUEUE_REFUSED",
+  "KEYS_UNAVAILABLE",
+  "INTERNAL",
+]);
 
 function report(delivery: Incoming, { outcome, understood }: Received, context: ReceiveContext, started: Date): void {
   const ended = context.now();

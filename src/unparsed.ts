@@ -1,14 +1,17 @@
 /** Deliveries that were authenticated and could not be read: kept raw as dead letters `UNPARSED`, to be parsed again by a newer relay. */
 import { createHash } from "node:crypto";
+import { gunzipSync, gzipSync } from "node:zlib";
 import * as z from "zod";
 import { parseJson } from "./body.ts";
 import { toAscii } from "./event.ts";
+import { RelayError } from "./outcome.ts";
 import type { DeliveryHeaders } from "./providers/provider.ts";
 import type { NewDeadLetter } from "./queue/queue.ts";
 
-/** Bodies over this are not kept whole: an SQS message holds 256 KiB, and base64 or escapes need room. */
+/** Of a kept body, as it is stored: an SQS message holds 256 KiB. */
 const KEEP_BYTES = 180 * 1024;
-const HEAD_BYTES = 4 * 1024;
+/** Of a body that is unpacked again; only what this file packed is. */
+const UNPACKED_BYTES = 256 * 1024 * 1024;
 /** Headers have no limit of their own but Node's 16 KiB, and up to six characters for each of theirs. */
 const HEADER_BYTES = 16 * 1024;
 /** Never authentication: only what tells the format and the event. */
@@ -20,13 +23,19 @@ const stored = z.object({
   kind: z.literal("delivery"),
   webhook: z.string(),
   headers: z.record(z.string(), z.string()),
-  /** utf8 text where the bytes are that, else base64; `head` where only the first bytes were kept. */
-  body: z.object({ encoding: z.enum(["utf8", "base64"]), text: z.string(), whole: z.boolean(), bytes: z.int(), sha256: z.string() }),
+  /** utf8 text where the bytes are that, else base64; `gzip`: packed, then base64. `whole` is false in letters that only kept the first bytes. */
+  body: z.object({
+    encoding: z.enum(["utf8", "base64", "gzip"]),
+    text: z.string(),
+    whole: z.boolean(),
+    bytes: z.int(),
+    sha256: z.string(),
+  }),
   receivedAt: z.string(),
 });
 export type StoredDelivery = z.infer<typeof stored>;
 
-/** The dead letter of a delivery. `redact` holds dotted paths (`*` on the way stands for all indexes) that are taken out of a JSON body. */
+/** The dead letter of a delivery, which is kept whole or not at all: throws TOO_LARGE, so that nobody is told it is safe. `redact` holds dotted paths (`*` on the way stands for all indexes) that are taken out of a JSON body. */
 export function unparsedLetter(
   delivery: { webhook: string; headers: DeliveryHeaders; body: Uint8Array },
   redact: readonly string[],
@@ -54,7 +63,7 @@ export function unparsedLetter(
   };
 }
 
-/** A kept delivery. `body` is null where only the head was kept; `bytes` and `sha256` are of the whole, as it came. */
+/** A kept delivery. `body` is null where it was not kept whole; `bytes` and `sha256` are of the whole, as it came. */
 export interface KeptDelivery {
   readonly webhook: string;
   readonly headers: DeliveryHeaders;
@@ -76,23 +85,32 @@ export function storedDelivery(text: string): KeptDelivery | null {
   if (!read.success) return null;
   const { webhook, headers, body, receivedAt } = read.data;
   const { bytes, sha256 } = body;
-  return { webhook, headers, receivedAt, bytes, sha256, body: body.whole ? Buffer.from(body.text, body.encoding) : null };
+  return { webhook, headers, receivedAt, bytes, sha256, body: body.whole ? unpacked(body) : null };
+}
+
+function unpacked({ encoding, text }: StoredDelivery["body"]): Buffer | null {
+  if (encoding !== "gzip") return Buffer.from(text, encoding);
+  try {
+    return gunzipSync(Buffer.from(text, "base64"), { maxOutputLength: UNPACKED_BYTES });
+  } catch {
+    return null;
+  }
 }
 
 function keep(bytes: Uint8Array, redact: readonly string[], room: number): StoredDelivery["body"] {
   const sha256 = createHash("sha256").update(bytes).digest("hex");
   const size = { bytes: bytes.byteLength, sha256 };
   const buffer = redacted(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), redact);
-  if (!buffer) return { encoding: "utf8", text: "", whole: false, ...size };
-  const head = { encoding: "base64" as const, text: buffer.subarray(0, HEAD_BYTES).toString("base64"), whole: false, ...size };
-  if (buffer.length > room) return head; // neither form is shorter than the bytes
-  const text = buffer.toString("utf8");
-  const isText = Buffer.from(text, "utf8").equals(buffer);
-  const escaped = isText ? toAscii(JSON.stringify(text)).length : Infinity;
-  if (escaped <= room) return { encoding: "utf8", text, whole: true, ...size };
-  const base64 = buffer.toString("base64");
-  if (base64.length <= room) return { encoding: "base64", text: base64, whole: true, ...size };
-  return head;
+  if (!buffer) throw new RelayError("TOO_LARGE", `a body of ${size.bytes} bytes is nested too deep to take its secrets out and keep it`);
+  const text = buffer.length <= room ? buffer.toString("utf8") : "";
+  const isText = buffer.length <= room && Buffer.from(text, "utf8").equals(buffer);
+  if (isText && toAscii(JSON.stringify(text)).length <= room) return { encoding: "utf8", text, whole: true, ...size };
+  // what registries send is JSON that repeats itself: a MiB of it, a thousand pushes, takes some 100 KiB
+  for (const encoding of ["base64", "gzip"] as const) {
+    const stored = (encoding === "gzip" ? gzipSync(buffer, { level: 1 }) : buffer).toString("base64");
+    if (stored.length <= room) return { encoding, text: stored, whole: true, ...size };
+  }
+  throw new RelayError("TOO_LARGE", `a body of ${size.bytes} bytes that cannot be read is more than can be kept, packed too`);
 }
 
 /** Takes the given paths out of a JSON body; a body that holds none of them keeps its bytes. null: it could not be taken out. */

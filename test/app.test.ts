@@ -1,4 +1,5 @@
 import * as fc from "fast-check";
+import { createHash } from "node:crypto";
 import { handle } from "hono/aws-lambda";
 import { describe, expect, it } from "vitest";
 import { createApp } from "../src/app.ts";
@@ -17,6 +18,8 @@ const SECRETS: Record<string, string> = { SECRET: "correct-horse-battery", OLD: 
 const AUTH = { authorization: `Bearer ${SECRETS["SECRET"]}` };
 
 /** An edge over fakes of its ports, and everything that it stored and said. */
+const hash = (text: string) => createHash("sha256").update(text).digest("hex");
+
 function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date } = {}) {
   const stored: { cluster: string; record: NewRecord }[] = [];
   const letters: NewDeadLetter[] = [];
@@ -350,13 +353,25 @@ describe("authenticated, and not readable: kept raw and answered 202", () => {
     expect(storedDelivery(e.letters[0]?.body ?? "")?.headers).toEqual({ "content-type": "text/x", "x-gitea-event": "package" });
   });
 
-  it("keeps of a large body only hash, size and head", async () => {
+  it("keeps a large body whole, packed: a thousand pushes, of which those behind the 500th are not read", async () => {
     const e = edge();
-    await e.post("x".repeat(200 * 1024));
-    const body = e.letters[0]?.body ?? "";
-    expect(body.length).toBeLessThan(10_000);
-    expect(JSON.parse(body).body).toMatchObject({ whole: false, bytes: 200 * 1024, sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });
-    expect(storedDelivery(body)).toMatchObject({ body: null });
+    const events = Array.from({ length: 1000 }, (_, n) => event({ id: `e${n}` }, { digest: `sha256:${hash(String(n))}`, size: n }));
+    const body = JSON.stringify({ events, padding: "x".repeat(500_000) });
+    expect(await e.post(body)).toMatchObject({ status: 202, json: { decision: "queued" } });
+    expect(e.stored).toHaveLength(2 * 500);
+    const letter = e.letters[0]?.body ?? "";
+    expect(letter.length).toBeLessThan(200 * 1024);
+    expect(Buffer.from(body).equals(storedDelivery(letter)?.body ?? Buffer.alloc(0))).toBe(true);
+  });
+
+  it("refuses with 413 and an alarm what it cannot keep whole, and queues the pushes in it that it can read", async () => {
+    const noise = Array.from({ length: 5000 }, (_, n) => hash(`noise ${n}`)).join("");
+    const e = edge();
+    expect(await e.post(noise)).toMatchObject({ status: 413, json: { decision: "refused", reason: "TOO_LARGE", key: null } });
+    expect(await e.post({ events: [event(), event({ id: "e2" }, { digest: 7 })], noise })).toMatchObject({ status: 413 });
+    expect(e.letters).toEqual([]);
+    expect(e.stored).toHaveLength(2);
+    expect(e.alarms.map(({ code }) => code)).toEqual(["TOO_LARGE", "TOO_LARGE"]);
   });
 });
 
