@@ -23,7 +23,7 @@ async function bundle(cluster) {
 
 /**
  * Throws where `cluster` is not in it: the consumer would not start, and its records would end as dead letters without a reason.
- * And where a webhook has a queue: both functions would refuse to start, in place of those that run.
+ * And where a webhook has a queue, or something is embedded: both functions would refuse to start, in place of those that run.
  */
 export async function layConfiguration(cluster) {
   const config = parse(await configuration());
@@ -32,6 +32,12 @@ export async function layConfiguration(cluster) {
     throw new Error(`no cluster "${cluster}" in the configuration: --param cluster=NAME, known: ${known.join(", ")}`);
   const queued = Object.entries(config?.webhooks ?? {}).flatMap(([name, webhook]) => (webhook?.queue ? [`webhooks.${name}.queue`] : []));
   if (queued.length > 0) throw new Error(`${queued.join(", ")}: only mpo-relay serve takes deliveries from a queue; take it out here`);
+  const places = Object.entries(config.clusters).map(([name, of]) => [`clusters.${name}.queue`, of?.queue]);
+  const embedded = [...places, ["unparsed", config.unparsed], ["journal", config.journal]].filter(([, form]) =>
+    form?.startsWith("embedded:"),
+  );
+  if (embedded.length > 0)
+    throw new Error(`${embedded.map(([place]) => place).join(", ")}: embedded needs a disk that lasts; write env:NAME (see ${EXAMPLE})`);
   await writeFile("dist/lambda/relay.json", JSON.stringify(config));
 }
 

@@ -1,5 +1,5 @@
 /** Opens the queues that a configuration names, each adapter only where a form asks for it, and fans a delivery's records out to them. */
-import { type ClusterConfig, type RelayConfig, resolveQueue, resolveSqs, type SqsForm } from "./config.ts";
+import { type ClusterConfig, type QueueForm, type RelayConfig, resolveQueue, resolveSqs, type SqsForm } from "./config.ts";
 import { STORE_MS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
 import { RelayError, toRelayError } from "./outcome.ts";
@@ -36,6 +36,7 @@ const UNPARSED = "unparsed";
 
 /** Throws an Error that says what to do where a queue cannot be opened. */
 export async function openQueues(config: RelayConfig, options: OpenOptions): Promise<Queues> {
+  refuseShared(config, options);
   const opener = createOpener(options);
   const queues = new Map<string, Queue>();
   try {
@@ -50,6 +51,39 @@ export async function openQueues(config: RelayConfig, options: OpenOptions): Pro
   } catch (error) {
     await opener.close();
     throw error;
+  }
+}
+
+/** What the configuration shows to be one queue is refused there; here, what only the variables do. */
+function refuseShared({ clusters, webhooks, unparsed }: RelayConfig, { clusters: opened, unparsed: isEdge, env }: OpenOptions): void {
+  const ofClusters = opened.flatMap((name) => {
+    const { queue = null, deadLetters = null } = clusters[name] ?? {};
+    return [
+      { place: `clusters.${name}.queue`, form: queue, isConsumed: true },
+      { place: `clusters.${name}.deadLetters`, form: deadLetters, isConsumed: false },
+    ];
+  });
+  const ofWebhooks = Object.entries(isEdge ? webhooks : {}).map(([name, { queue }]) => {
+    return { place: `webhooks.${name}.queue`, form: queue, isConsumed: true };
+  });
+  const letters = { place: "unparsed", form: isEdge ? unparsed : null, isConsumed: false };
+  const places = [...ofClusters, ...ofWebhooks, letters].flatMap(({ form, ...place }) => {
+    const url = form && urlOf(form, env);
+    return url ? [{ ...place, url }] : [];
+  });
+  for (const [index, { place, url, isConsumed }] of places.entries()) {
+    const other = places.slice(0, index).find((each) => each.url === url && (each.isConsumed || isConsumed));
+    if (other) throw new Error(`${other.place} and ${place} name one queue: each needs its own; look at the variables that they name`);
+  }
+}
+
+/** null: it is no queue of SQS, or its variable is wrong, which whoever opens it says. */
+function urlOf(form: QueueForm, env?: NodeJS.ProcessEnv): string | null {
+  try {
+    const resolved = resolveQueue(form, env);
+    return resolved.kind === "sqs" ? resolved.url : null;
+  } catch {
+    return null;
   }
 }
 

@@ -580,6 +580,16 @@ describe("each problem, with its path and a hint", () => {
       "clusters.dev.uid: not a UID (write what this prints: kubectl get namespace",
     ],
     ["uid without kubernetes", withCluster({ uid: UID }), "clusters.dev.uid: there is no `kubernetes` whose cluster could be compared"],
+    [
+      "queue fifo",
+      withCluster({ queue: "https://sqs.eu-west-1.amazonaws.com/1/dev.fifo" }),
+      "clusters.dev.queue: a FIFO queue delays no single record, and one that waits would hold up all behind it (write the URL of a standard",
+    ],
+    [
+      "source for no cluster",
+      withTop({ sources: [{ repo: "registry.example.com/modules", clusters: [] }] }),
+      "sources[0].clusters: names no cluster: leave it out to take all",
+    ],
     ["queue env", withCluster({ queue: "env:" }), "clusters.dev.queue: env: needs the name of a variable"],
     [
       "same queue",

@@ -286,6 +286,11 @@ describe("the configuration in the zips", () => {
       "webhooks.ecr.queue: only mpo-relay serve takes deliveries from a queue",
     );
   });
+
+  test("holds nothing embedded, for which no function has a disk", async () => {
+    const MPO_RELAY_CONFIG = JSON.stringify({ clusters: { dev: { queue: "embedded:" } }, unparsed: "env:U", journal: "embedded:./j" });
+    await expect(node(lay("dev"), { MPO_RELAY_CONFIG })).rejects.toThrow("clusters.dev.queue, journal: embedded needs a disk that lasts");
+  });
   const lay = (cluster: string) => [
     "--input-type=module",
     "--eval",

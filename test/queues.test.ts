@@ -26,3 +26,29 @@ it("a queue file that cannot take records now fails only the deliveries that hav
   expect([own.status, both.status]).toEqual(["fulfilled", "rejected"]);
   await queues.close();
 });
+
+it("two variables that name one queue are refused, with both places", async () => {
+  const form = (name: string) => ({ kind: "env", name, region: null, endpoint: null }) as const;
+  const clusterOf = (name: string, letters: string | null = null) => ({
+    queue: form(name),
+    deadLetters: letters === null ? null : form(letters),
+    kubernetes: null,
+    hub: null,
+    uid: null,
+    events: false,
+  });
+  const url = (name: string) => `https://sqs.eu-west-1.amazonaws.com/123456789012/${name}`;
+  const env = { A: url("a"), B: url("b"), AGAIN: url("a"), DEAD: url("dead"), DEAD_TOO: url("dead") };
+  const opened = async (dev: ReturnType<typeof clusterOf>, stage: ReturnType<typeof clusterOf>, unparsed = form("DEAD")) => {
+    const clusters = { dev, stage };
+    const options = { clusters: ["dev", "stage"], unparsed: true, as: "owner", observer: fakeObserver().observer, env } as const;
+    await (await openQueues(configOf({ clusters, unparsed }), options)).close();
+  };
+  const refused = (one: string, two: string) => `${one} and ${two} name one queue: each needs its own`;
+  await opened(clusterOf("A", "DEAD"), clusterOf("B", "DEAD_TOO")); // letters may lie together
+  await expect(opened(clusterOf("A"), clusterOf("AGAIN"))).rejects.toThrow(refused("clusters.dev.queue", "clusters.stage.queue"));
+  await expect(opened(clusterOf("A"), clusterOf("B", "AGAIN"))).rejects.toThrow(
+    refused("clusters.dev.queue", "clusters.stage.deadLetters"),
+  );
+  await expect(opened(clusterOf("A"), clusterOf("B"), form("AGAIN"))).rejects.toThrow(refused("clusters.dev.queue", "unparsed"));
+});

@@ -117,8 +117,15 @@ export function readQueueUrl(text: string): OpenableQueue | Refusal {
   const url = readUrl(isHub ? text.slice("hub:".length) : text);
   if (url instanceof Refusal) return isHub || /^https?:/.test(text) ? url : NO_QUEUE;
   if (isHub) return readHub(url);
-  return new URL(url).pathname === "/" ? NO_QUEUE : { kind: "sqs", url, region: null, endpoint: null };
+  const { pathname } = new URL(url);
+  if (pathname.endsWith(".fifo")) return FIFO;
+  return pathname === "/" ? NO_QUEUE : { kind: "sqs", url, region: null, endpoint: null };
 }
+/** https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html (DelaySeconds, MessageGroupId) */
+const FIFO = new Refusal(
+  "a FIFO queue delays no single record, and one that waits would hold up all behind it",
+  "write the URL of a standard queue",
+);
 const NO_QUEUE = new Refusal(
   "not a queue",
   "write embedded: (or embedded:./folder), the URL of an SQS queue, env:NAME that holds one, or hub:https://…",

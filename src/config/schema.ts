@@ -33,7 +33,7 @@ export function relaySchema(folder: string) {
     noise: z.enum(["drop", "keep"]).default("drop"),
     aliases: z.array(repo).default([]),
     modules: z.array(text).min(1, "names no module: leave it out to take all").default(["*"]),
-    clusters: optional(z.array(text)),
+    clusters: optional(z.array(text).min(1, "names no cluster: leave it out to take all")),
     registry: optional(registryAccess(folder)),
   });
   const cluster = block({
