@@ -45,6 +45,36 @@ export async function adoptAfter(request: RenewRequest, outcome: Outcome, contex
   }
 }
 
+/** What is known of the webhook of a source. `heardAt`: the latest delivery that was seen to take effect; null: none was. */
+export interface Heard {
+  readonly source: string;
+  readonly isSilent: boolean;
+  readonly heardAt: Date | null;
+}
+
+/**
+ * Puts back those of `seen` that are adopted while the webhook of a source of theirs is silent, and adopts them again once all are heard.
+ * For each look at a cluster's overrides; writes where that changes something, and then alone. `heardOf` gives the sources of an override.
+ */
+export async function followSilence(
+  seen: readonly Override[],
+  heardOf: (override: Override) => readonly Heard[],
+  context: AdoptContext,
+): Promise<void> {
+  for (const override of seen) {
+    const adoption = adoptionOf(override);
+    if (!adoption) continue;
+    const heard = heardOf(override);
+    const silent = heard.find(({ isSilent }) => isSilent);
+    if (silent) {
+      if (adoption.paused === null) await restoreSilent(silent.source, [override.name], context);
+      continue;
+    }
+    const latest = heard.toSorted((a, b) => (b.heardAt?.getTime() ?? 0) - (a.heardAt?.getTime() ?? 0))[0];
+    if (adoption.paused !== null && latest?.heardAt) await adoptAgain(latest.source, latest.heardAt, [override.name], context);
+  }
+}
+
 /**
  * Puts back the scan interval of those of `modules` that are adopted: no delivery of `source`, by which they are, is seen any more.
  * One that cannot be patched is told, and holds up no other; call it again while the silence lasts.

@@ -1,7 +1,7 @@
 /** When a scan interval is lengthened and when it is put back: the rules, and the use case over a cluster in memory. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { adoptAfter, adoptAgain, restoreSilent } from "../src/adopt.ts";
+import { adoptAfter, adoptAgain, followSilence, type Heard, restoreSilent } from "../src/adopt.ts";
 import { adoptionOf, MARK, type Plan, planAdoption, planPause, planRestore, planResume } from "../src/adoption.ts";
 import type { Override } from "../src/cluster/overrides.ts";
 import { loadConfig } from "../src/config.ts";
@@ -213,6 +213,31 @@ describe("after a push", () => {
     expect(again.interval()).toBe("12h");
     expect(again.noted.map(({ stage }) => stage)).toEqual(["RESTORED", "ADOPTED", "RESTORED", "ADOPTED"]);
     expect(noted).toEqual([]);
+  });
+
+  it("follows the silence of any source that an override may be of, and looks at no cluster where nothing changes", async () => {
+    const first = pushed();
+    const { context, cluster, interval, noted } = relay(written(first, adopt(first)));
+    const look = (...heard: readonly Omit<Heard, "source">[]) => {
+      const override = cluster.get() ?? expect.fail("gone");
+      return followSilence(
+        [override, pushed({ name: "never" })],
+        () => heard.map((each, n) => ({ source: `source ${n}`, ...each })),
+        context,
+      );
+    };
+    const speaks = { isSilent: false, heardAt: later(100) };
+    await look(speaks, { isSilent: false, heardAt: null });
+    await look();
+    expect(interval()).toBe("12h");
+    await look(speaks, { isSilent: true, heardAt: later(10) });
+    await look(speaks, { isSilent: true, heardAt: later(10) });
+    expect([interval(), noted.at(-1)?.detail["change"]]).toEqual(["15s", "scanInterval 12h → 15s: no delivery of source 1 arrives"]);
+    await look(speaks, speaks); // it is no longer called silent, and was not heard since either
+    expect(interval()).toBe("15s");
+    await look(speaks, { isSilent: false, heardAt: later(130) });
+    expect([interval(), noted.at(-1)?.detail["change"]]).toEqual(["12h", "scanInterval 15s → 12h: deliveries of source 1 arrive again"]);
+    expect(cluster.patches).toHaveLength(2);
   });
 
   it("reads again where somebody wrote meanwhile, and tells what it cannot do without failing", async () => {
