@@ -109,6 +109,8 @@ export interface ClusterConfig {
   readonly kubernetes: KubernetesConfig | null;
   /** Whether outcomes are written as Kubernetes Events on the overrides. */
   readonly events: boolean;
+  /** The scan interval that overrides get once a push was seen to reach them; null: theirs stays. */
+  readonly adopt: string | null;
   /** null: the queue is neither lent nor borrowed. */
   readonly hub: HubAccess | null;
   /** UID of the cluster's namespace kube-system, which the API server must show; null: not compared. */

@@ -1,4 +1,5 @@
 /** What a consumer needs, put together the same way for a worker and for Lambda: the cluster's overrides, and the context of `consume`. */
+import { adoptAfter } from "./adopt.ts";
 import { createCircuit } from "./circuit.ts";
 import type { Overrides } from "./cluster/overrides.ts";
 import type { RelayConfig } from "./config.ts";
@@ -49,21 +50,26 @@ export interface Consumer {
 
 export function consumeContext(config: RelayConfig, { cluster, queue, overrides, observer, note }: Consumer): ConsumeContext {
   const { patchesPerSecond } = config.tuning;
+  const pace = createPace(patchesPerSecond);
+  const now = () => new Date();
   const tell = config.clusters[cluster]?.events ? noteOnOverrides(overrides, observer, createPace(patchesPerSecond)) : null;
+  const noteAll: Note = async (entries) => {
+    await note?.(entries);
+    await tell?.(entries);
+  };
+  const adoption = { overrides, observer, note: noteAll, now, pace, interval: config.clusters[cluster]?.adopt ?? null };
   return {
     cluster,
     queue,
     overrides,
     observer,
-    async note(entries) {
-      await note?.(entries);
-      await tell?.(entries);
-    },
+    note: noteAll,
+    adopt: (request, outcome) => adoptAfter(request, outcome, adoption),
     ...(config.sources.some(({ registry }) => registry !== null) && { registry: createRegistry(config.sources, createSecretReader()) }),
     send: (records) => queue.send(records),
-    now: () => new Date(),
+    now,
     tuning: config.tuning,
-    pace: createPace(patchesPerSecond),
+    pace,
     turn: createPace(RUNS_FOR_EACH_PATCH * patchesPerSecond),
     circuit: createCircuit(
       cluster,
@@ -102,6 +108,7 @@ function openLate(cluster: string, open: () => Promise<Overrides>, verified: (ov
     cluster,
     get: async (module) => (await overrides()).get(module),
     annotate: async (override, annotations) => (await overrides()).annotate(override, annotations),
+    setScanInterval: async (override, interval, annotations) => (await overrides()).setScanInterval(override, interval, annotations),
     list: async () => (await overrides()).list(),
     async probe() {
       const known = opening; // opened just now, it is verified already

@@ -39,6 +39,8 @@ export const HOLD_COOLDOWNS = 12;
 export const HOLD_SAME_DIGEST_COOLDOWNS = 120;
 /** Clocks of edges, workers, registries and Deckhouse differ by less; what lies closer together proves no order */
 export const CLOCKS_DIFFER_MS = 2_000;
+/** An override whose newest nudge has not arrived is not adopted before this long after it: as `HOLD_COOLDOWNS`, a patch in the middle of a deploy can restart Deckhouse twice */
+export const ADOPT_QUIET_MS = 60_000;
 /** Keys of earlier pushes that an override remembers, to know those again that its newest nudge covered */
 export const RECENT_KEYS = 8;
 

@@ -1,9 +1,9 @@
 /** What the relay tells: one wide line per outcome, and alarms. JSON lines by pino; readable ones on a terminal. */
 import { pino, type DestinationStream } from "pino";
 
-/** `delivery`: at the edge. `record`: a consumed record. `process`: start and stop of a process. */
+/** `delivery`: at the edge. `record`: a consumed record. `process`: start and stop of a process. `adoption`: a scan interval was changed. */
 export interface OutcomeLine {
-  readonly event: "delivery" | "record" | "process";
+  readonly event: "delivery" | "record" | "process" | "adoption";
   /** DoneCode, SkipReason, error code, or "DEFERRED". */
   readonly outcome: string;
   readonly key?: string;

@@ -68,7 +68,7 @@ function clusterStory(entries: readonly Entry[]): ClusterStory {
     state: stateOf(latest),
     outcome: stage,
     at: last,
-    why: text("why") ?? text("message") ?? text("code"),
+    why: text("why") ?? text("change") ?? text("message") ?? text("code"),
     coveredBy: stage === "JOINED" ? text("coveredBy") : null,
     stages: stages
       .toSorted((a, b) => a.at.localeCompare(b.at) || rank(a) - rank(b))
@@ -86,6 +86,8 @@ const DONE = new Set([
   "TAG_DIFFERS",
   "OTHER_SOURCE",
   "REDEPLOYED",
+  "ADOPTED",
+  "RESTORED",
 ]);
 const FAILED = new Set(["REFUSED", "MODULE_ERROR", "PURGED", "NOT_FORCED"]);
 

@@ -13,6 +13,8 @@ const NORMAL: Readonly<Record<string, string>> = {
   RUNNING: "Running",
   SUPERSEDED: "Superseded",
   UNVERIFIED: "Unverified",
+  ADOPTED: "Adopted",
+  RESTORED: "Restored",
 };
 const WARNING: Readonly<Record<string, string>> = { REFUSED: "Refused", MODULE_ERROR: "ModuleError" };
 
@@ -45,6 +47,9 @@ function messageOf({ stage, detail, image, digest, webhook, actor, module }: New
       return `${pushed}: Deckhouse could not download it (${message}); told again in ${textOf(detail["seconds"])} s`;
     case "REFUSED":
       return `${pushed}: Deckhouse says: ${message} (${adviceOn(message)})`;
+    case "ADOPTED":
+    case "RESTORED":
+      return textOf(detail["change"]);
     case "UNVERIFIED":
       return `${pushed}: no digest to compare with; Deckhouse runs ${textOf(detail["digest"])}`;
     default:

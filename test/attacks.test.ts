@@ -762,7 +762,7 @@ async function withRelay(use: (port: number) => Promise<void>): Promise<void> {
   const queue = { kind: "embedded", folder } as const;
   const config = configOf({
     webhooks: { open: { ...webhook, secret: null, insecure: true } },
-    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false } },
+    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false, adopt: null } },
     unparsed: queue,
   });
   const relay = await startRelay({ config, observer: fakeObserver().observer, roles: ["edge"] });

@@ -22,6 +22,7 @@ describe("one look after a nudge", () => {
     source: null,
     scanInterval: null,
     annotations: {},
+    keeper: null,
     status: { ...READY, ...status },
   });
   const error = { message: "Download error: no such manifest" };

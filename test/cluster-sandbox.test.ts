@@ -33,8 +33,9 @@ function openWith(api: KubernetesApi, secrets: { TOKEN: string; CA?: string }, t
 function adminOf({ store }: KubernetesApi): Admin {
   const mpo = "modulepulloverrides";
   return {
-    create: async (name, spec, metadata) => void store.create(mpo, { metadata: { name, ...metadata }, spec }),
-    patch: async (name, patch) => void store.patch(mpo, name, patch),
+    create: async (name, spec, metadata, manager = "kubectl") =>
+      void store.create(mpo, { metadata: { name, ...metadata }, spec }, undefined, manager),
+    patch: async (name, patch, manager = "kubectl") => void store.patch(mpo, name, patch, manager),
     patchStatus: async (name, status) => void store.patchStatus(mpo, name, status),
     read: async (name) => {
       const {

@@ -75,7 +75,7 @@ it(
     const kubernetes = { kind: "server", server: world.api.url, ca, token } as const;
     const config = configOf({
       webhooks: { registry: { ...webhook, secret: { kind: "env", name: "RELAY_TEST_SECRET" } } },
-      clusters: { dev: { queue, deadLetters: null, kubernetes, hub: null, uid: null, events: false } },
+      clusters: { dev: { queue, deadLetters: null, kubernetes, hub: null, uid: null, events: false, adopt: null } },
       unparsed: queue,
       journal: { kind: "embedded", folder },
     });
@@ -131,6 +131,7 @@ it("100 overrides at once are patched at the configured rate", async () => {
     state: async () => null,
     get: async (name: string) => overrideOf({ name }),
     annotate: async (override: ReturnType<typeof overrideOf>) => (patches.push(Date.now()), override),
+    setScanInterval: async (override: ReturnType<typeof overrideOf>) => override,
     close: () => {},
   };
   const done: string[] = [];

@@ -144,6 +144,7 @@ clusters:
           hub: null,
           uid: null,
           events: true,
+          adopt: null,
         },
       },
       hub: null,
@@ -209,6 +210,7 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
         hub: null,
         uid: null,
         events: true,
+        adopt: null,
       },
       stage: {
         queue: { kind: "embedded", folder: join(folder, "../q") },
@@ -222,6 +224,7 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
         },
         uid: null,
         events: true,
+        adopt: null,
       },
       prod: {
         queue: { kind: "hub", url: "https://hub.example.com" },
@@ -239,6 +242,7 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
           ca: { kind: "env", name: "HUB_CA" },
         },
         events: false,
+        adopt: null,
         uid: "6f1c1b52-0f6a-4c2e-9b1d-1c2d3e4f5a6b",
       },
     });

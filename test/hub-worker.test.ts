@@ -63,7 +63,7 @@ function hubConfig(port = 0): RelayConfig {
   const queue = { kind: "embedded", folder: join(folder, "queue") } as const;
   return configOf({
     webhooks: { registry: { ...webhook, secret: env("HOOK") } },
-    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: access, uid: null, events: false } },
+    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: access, uid: null, events: false, adopt: null } },
     unparsed: queue,
     journal: queue,
     hub: { listen: { host: "127.0.0.1", port }, tls: { certificate: env("HUB_CERT"), key: env("HUB_KEY") } },
@@ -76,7 +76,9 @@ function workerConfig(url: string, part: Partial<ClusterConfig> = {}): RelayConf
     webhooks: {},
     sources: [],
     journal: { kind: "hub" },
-    clusters: { dev: { queue: { kind: "hub", url }, deadLetters: null, kubernetes, hub, uid: api.uid, events: false, ...part } },
+    clusters: {
+      dev: { queue: { kind: "hub", url }, deadLetters: null, kubernetes, hub, uid: api.uid, events: false, adopt: null, ...part },
+    },
     tuning: { cooldownMs: 200, looksMs: [100, 200, 400, 800, 1600, 3200], patchesPerSecond: 1000 },
   });
 }

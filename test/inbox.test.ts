@@ -291,6 +291,7 @@ describe("the loop", () => {
           hub: null,
           uid: null,
           events: false,
+          adopt: null,
         },
       },
     });

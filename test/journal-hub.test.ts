@@ -92,6 +92,7 @@ describe("a hub", () => {
           hub: { token: { kind: "env", name: "DEV" }, previousToken: null, previousTokenUntil: null, ca: { kind: "env", name: "CA" } },
           uid: null,
           events: false,
+          adopt: null,
         },
       },
     });

@@ -63,6 +63,7 @@ function server(answersProbes: boolean) {
     cluster: "dev",
     get: async (name) => ask(name.endsWith("0") ? overrideOf({ name }) : null),
     annotate: async (override: Override) => ask(override),
+    setScanInterval: async (override: Override) => ask(override),
     list: async () => [],
     probe: async () => ask(undefined, true),
     uid: async () => "",

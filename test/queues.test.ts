@@ -14,7 +14,15 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 it("a queue file that cannot take records now fails only the deliveries that have a part in it", async () => {
   const embedded = (name: string) => ({ kind: "embedded", folder: join(folder, name) }) as const;
-  const clusterOf = (name: string) => ({ queue: embedded(name), deadLetters: null, kubernetes: null, hub: null, uid: null, events: false });
+  const clusterOf = (name: string) => ({
+    queue: embedded(name),
+    deadLetters: null,
+    kubernetes: null,
+    hub: null,
+    uid: null,
+    events: false,
+    adopt: null,
+  });
   const config = configOf({ clusters: { dev: clusterOf("a"), stage: clusterOf("b") }, unparsed: embedded("b") });
   const queues = await openQueues(config, { clusters: ["dev", "stage"], unparsed: true, as: "owner", observer: fakeObserver().observer });
   const storeFor = (...clusters: string[]) => queues.store(new Map(clusters.map((cluster) => [cluster, [{ body: cluster }]])));
@@ -36,6 +44,7 @@ it("two variables that name one queue are refused, with both places", async () =
     hub: null,
     uid: null,
     events: false,
+    adopt: null,
   });
   const url = (name: string) => `https://sqs.eu-west-1.amazonaws.com/123456789012/${name}`;
   const env = { A: url("a"), B: url("b"), AGAIN: url("a"), DEAD: url("dead"), DEAD_TOO: url("dead") };

@@ -19,7 +19,7 @@ beforeAll(async () => {
   const queue = { kind: "embedded", folder: join(folder, "queue") } as const;
   const config = configOf({
     webhooks: { open: { ...webhook, secret: null, insecure: true } },
-    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false } },
+    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false, adopt: null } },
     unparsed: queue,
     listen: { host: "127.0.0.1", port: 0 },
   });

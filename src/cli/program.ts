@@ -1,6 +1,7 @@
 /** The command line: one file per command, put together here. */
 import { Command, CommanderError } from "commander";
 import manifest from "../../package.json" with { type: "json" };
+import { adoptCommand } from "./adopt.ts";
 import { announceCommand } from "./announce.ts";
 import { checkCommand } from "./check.ts";
 import { dlqCommand } from "./dlq/index.ts";
@@ -8,6 +9,7 @@ import { explainCommand } from "./explain.ts";
 import { forceCommand } from "./force.ts";
 import { historyCommand } from "./history.ts";
 import { renewCommand } from "./renew.ts";
+import { restoreCommand } from "./restore.ts";
 import { sandboxCommand } from "./sandbox.ts";
 import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
@@ -36,6 +38,8 @@ function createProgram(terminal: Terminal): Command {
     dlqCommand,
     renewCommand,
     forceCommand,
+    adoptCommand,
+    restoreCommand,
   ].map((create) => create(terminal));
   for (const command of [sandboxCommand(), ...commands]) program.addCommand(command);
   for (const command of everyCommand(program)) {

@@ -68,6 +68,14 @@ class KubernetesOverrides implements Overrides {
     return this.#patch(override, { resourceVersion, annotations });
   }
 
+  async setScanInterval(
+    override: Override,
+    scanInterval: string | null,
+    annotations: Readonly<Record<string, string | null>>,
+  ): Promise<Override | null> {
+    return this.#patch(override, { resourceVersion: override.resourceVersion, annotations }, { scanInterval });
+  }
+
   async list(): Promise<Override[]> {
     const version = await this.#version();
     const list = await this.#run((api) => api.listClusterCustomObject({ group: GROUP, version, plural: PLURAL }));
@@ -153,12 +161,16 @@ class KubernetesOverrides implements Overrides {
     return drop().catch(drop);
   }
 
-  async #patch(override: Override, metadata: Readonly<Record<string, unknown>>): Promise<Override | null> {
+  async #patch(
+    override: Override,
+    metadata: Readonly<Record<string, unknown>>,
+    spec?: { readonly scanInterval: string | null },
+  ): Promise<Override | null> {
     const { name, apiVersion: version } = override;
     const { PatchStrategy, setHeaderOptions } = this.#library;
     const found = await this.#one(version, name, (api) =>
       api.patchClusterCustomObject(
-        { group: GROUP, version, plural: PLURAL, name, body: { metadata }, fieldManager: MANAGER },
+        { group: GROUP, version, plural: PLURAL, name, body: { metadata, ...(spec && { spec }) }, fieldManager: MANAGER },
         setHeaderOptions("Content-Type", PatchStrategy.MergePatch),
       ),
     );

@@ -2,7 +2,7 @@
  * The cluster port: the ModulePullOverrides of one cluster. One adapter stands behind it (kubernetes.ts),
  * held to test/contracts/cluster.ts over the sandbox API and over a real kube-apiserver.
  * Every method throws RelayError: CLUSTER_UNREACHABLE, CLUSTER_BUSY, CLUSTER_ERROR, CLUSTER_UNAUTHORIZED, API_VERSION_GONE,
- * FORBIDDEN, FORBIDDEN_BY_POLICY, INVALID; `annotate` also CONFLICT.
+ * FORBIDDEN, FORBIDDEN_BY_POLICY, INVALID; those that patch also CONFLICT.
  */
 
 /** What of a ModulePullOverride matters here. v1alpha1 has `source`; v1alpha2 has not. */
@@ -14,6 +14,8 @@ export interface Override {
   readonly source: string | null;
   readonly scanInterval: string | null;
   readonly annotations: Readonly<Record<string, string>>;
+  /** The GitOps tool that keeps this override's scan interval, for people; null: nobody that we know. */
+  readonly keeper: string | null;
   readonly status: OverrideStatus;
 }
 /** `message` is "" in old versions and "Ready" in newer ones when all is well; `updatedAt` moves with deploys and errors, not with each check. */
@@ -50,6 +52,15 @@ export interface Overrides {
    * Resolves with the override as patched; null where it is gone meanwhile.
    */
   annotate(override: Override, annotations: Readonly<Record<string, string | null>>): Promise<Override | null>;
+  /**
+   * The same with `spec.scanInterval` in the same patch: it and what the annotations say of it are written together or not at all.
+   * null: it is not set, which Deckhouse's newer definitions answer with their default. Never a nudge's label.
+   */
+  setScanInterval(
+    override: Override,
+    scanInterval: string | null,
+    annotations: Readonly<Record<string, string | null>>,
+  ): Promise<Override | null>;
   /** Writes an Event about the override, by its UID, in the namespace default. Needs the verb `create` on events there. An override that is gone is no error. */
   tell(module: string, event: OverrideEvent): Promise<void>;
   /** The Module of this name; null where there is none, where it says nothing, and where we may not look. Needs the verb `get` on modules. */

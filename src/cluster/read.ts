@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { problems } from "../event.ts";
 import { RelayError } from "../outcome.ts";
+import { keeperOf, managedFields } from "./gitops.ts";
 import type { ModuleState, Override } from "./overrides.ts";
 
 const texts = z
@@ -25,6 +26,7 @@ const object = z.looseObject({
     resourceVersion: z.string().min(1),
     annotations: texts,
     labels: texts,
+    managedFields,
   }),
   spec: z.looseObject({ imageTag: z.string(), source: text, scanInterval: text }),
   status: z.looseObject({ message, imageDigest: text, updatedAt: text }).nullish(),
@@ -51,6 +53,7 @@ export function readFound(answer: unknown, apiVersion: Override["apiVersion"]): 
     source,
     scanInterval,
     annotations,
+    keeper: keeperOf(metadata),
     status: { message: status?.message ?? "", imageDigest: status?.imageDigest ?? null, updatedAt: status?.updatedAt ?? null },
   };
   return { override, uid: metadata.uid, label: labels["renew"] ?? null };

@@ -1,6 +1,7 @@
 /** The texts that mean something in a configuration: durations, sizes, repositories, references, queues. Each is read to its value or a {@link Refusal}. */
 import { resolve } from "node:path";
 import type { JournalForm, OpenableQueue, QueueForm, SecretRef, SqsForm } from "../config.ts";
+import { intervalMs } from "../interval.ts";
 import { Refusal } from "./problem.ts";
 
 const MILLISECONDS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
@@ -9,6 +10,16 @@ const BYTES: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 
 /** `500ms`, `5s`, `5m`, `1h` → milliseconds. */
 export function readDuration(text: string): number | Refusal {
   return withUnit(text, MILLISECONDS) ?? new Refusal("not a duration", "write a number with its unit: 500ms, 5s, 5m or 1h");
+}
+
+/** The longest scan interval that the relay writes: after an error Deckhouse tries again by itself only after it, and a safety net must hold within a day. */
+const LONGEST_INTERVAL_MS = 24 * 3_600_000;
+
+/** A scan interval as Deckhouse reads it, up to a day: `12h`, `1h30m`. Never `0s`: some versions look no more by themselves then. */
+export function readInterval(text: string): string | Refusal {
+  const ms = text === "" ? null : intervalMs(text);
+  if (ms === null) return new Refusal("not a scan interval", "write it as Deckhouse does: 12h, 90m or 1h30m");
+  return ms > 0 && ms <= LONGEST_INTERVAL_MS ? text : new Refusal("out of bounds", "write more than 0s and at most 24h, for example 12h");
 }
 
 /** `512KiB`, `1MiB` → bytes. */

@@ -43,6 +43,7 @@ export function relaySchema(folder: string) {
     endpoint: optional(written(forms.readUrl)),
     kubernetes: optional(kubernetes(folder)),
     events: z.boolean().default(true),
+    adopt: optional(written(forms.readInterval)),
     hubToken: optional(secretRef),
     previousHubToken: optional(secretRef),
     previousHubTokenUntil: optional(written(forms.readUntil)),

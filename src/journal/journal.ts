@@ -6,8 +6,8 @@ import type { Detail, DoneCode, ErrorCode, SkipReason } from "../outcome.ts";
 
 /** A stage of a push on its way to one cluster, by the name that it has in the log; or what an operator did about it. */
 export type Stage = DoneCode | SkipReason | ErrorCode | "DEFERRED" | Act;
-/** What people do, each with who and why in its detail; and what came of a forced redeploy, which no record follows. */
-export type Act = "FORCED" | "REDEPLOYED" | "NOT_FORCED" | "REDRIVEN" | "PURGED";
+/** What people do, each with who and why in its detail, and what came of a forced redeploy, which no record follows; the relay itself adopts and restores too. */
+export type Act = "FORCED" | "REDEPLOYED" | "NOT_FORCED" | "REDRIVEN" | "PURGED" | "ADOPTED" | "RESTORED";
 
 /** One stage of one push in one cluster. Instants are RFC 3339 UTC with milliseconds. */
 export interface NewEntry {

@@ -1,5 +1,6 @@
 /** One check of one override: gates, digest, deploy. What differs between versions of Deckhouse is asked of the era. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { intervalMs } from "../interval.ts";
 import { KubeConflict, type ModuleSource, type Module, type PullOverride, type PullStatus } from "./deckhouse-port.ts";
 import type { Context } from "./deckhouse.ts";
 
@@ -9,7 +10,6 @@ export type Result = { readonly again: number | null } | "restart";
 const FINALIZER = "modules.deckhouse.io/mpo-finalizer";
 const MARKED: Result = { again: 500 };
 const GATE: Result = { again: 60_000 };
-const DEFAULT_INTERVAL_MS = 15_000;
 
 export async function reconcile(context: Context, name: string, signal: AbortSignal): Promise<Result> {
   const { kube, era } = context;
@@ -166,12 +166,9 @@ function write({ kube, clock }: Context, override: PullOverride, status: Partial
   });
 }
 
-/** `1h30m`, `15s`; null (no requeue at all) for `0s`, but in newer versions. */
+/** null (no requeue at all) for `0s`, but in newer versions. */
 function intervalOf(text: string | null, pollsAtZero: boolean): number | null {
-  if (text === null || text === "") return DEFAULT_INTERVAL_MS;
-  const [, hours = "0", minutes = "0", seconds = "0"] = /^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$/.exec(text) ?? [];
-  const ms = (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds)) * 1_000;
-  return ms > 0 ? ms : pollsAtZero ? DEFAULT_INTERVAL_MS : null;
+  return intervalMs(text) || (pollsAtZero ? intervalMs(null) : null);
 }
 
 const wordsOf = (error: unknown) => (error instanceof Error ? error.message : String(error));

@@ -21,14 +21,15 @@ export interface AdminView {
 }
 /** What an administrator does beside the relay, by whichever version is served. */
 export interface Admin {
-  /** `source` counts where v1alpha1 is served. Resolves once the override can be read. */
+  /** `source` counts where v1alpha1 is served; `manager` writes it, else the client of an administrator. Resolves once the override can be read. */
   create(
     name: string,
     spec: { imageTag: string; source?: string; scanInterval?: string },
     metadata?: { labels?: Record<string, string>; annotations?: Record<string, string> },
+    manager?: string,
   ): Promise<void>;
   /** Merge patch of the main resource. */
-  patch(name: string, patch: Record<string, unknown>): Promise<void>;
+  patch(name: string, patch: Record<string, unknown>, manager?: string): Promise<void>;
   patchStatus(name: string, status: Record<string, unknown>): Promise<void>;
   read(name: string): Promise<AdminView>;
   delete(name: string): Promise<void>;
@@ -91,6 +92,7 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
         source: null,
         scanInterval: "24h",
         annotations: {},
+        keeper: null,
         status: { message: "Ready", imageDigest: digest, updatedAt: "2026-01-02T03:04:05Z" },
       });
     });
@@ -144,6 +146,53 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
       expect((await overrides.annotate(await read("moved"), { renew: "key1" }))?.imageTag).toBe("other");
     });
 
+    it("sets the scan interval and what it remembers of it in one write, and takes both back", async () => {
+      await cluster.admin.create("slow", { imageTag: "main", source: "test", scanInterval: "15s" }, { annotations: { kept: "x" } });
+      const before = await cluster.admin.read("slow");
+      const watch = await cluster.admin.watch("slow");
+      const set = await overrides.setScanInterval(await read("slow"), "12h", { "mpo-relay/scan-interval": "15s" });
+      expect(set).toMatchObject({ scanInterval: "12h", imageTag: "main", annotations: { kept: "x", "mpo-relay/scan-interval": "15s" } });
+      expect((await cluster.admin.read("slow")).generation).toBe(before.generation + 1);
+      const back = await overrides.setScanInterval(set ?? expect.fail("gone"), "15s", { "mpo-relay/scan-interval": null });
+      expect(back).toMatchObject({ scanInterval: "15s", annotations: { kept: "x" } });
+      expect(back).toEqual(await read("slow"));
+      await vi.waitUntil(() => watch.events.length >= 2);
+      expect(watch.events.map(({ type, labels }) => [type, labels])).toEqual([
+        ["MODIFIED", {}],
+        ["MODIFIED", {}],
+      ]);
+      watch.stop();
+    });
+
+    it("leaves the scan interval to Deckhouse's default where it is taken away", async () => {
+      await cluster.admin.create("unset", { imageTag: "main", source: "test", scanInterval: "12h" });
+      expect((await overrides.setScanInterval(await read("unset"), null, {}))?.scanInterval).toBe("15s");
+    });
+
+    it("sets no scan interval of what changed meanwhile, nor one that Deckhouse cannot read", async () => {
+      await cluster.admin.create("edited", { imageTag: "main", source: "test", scanInterval: "15s" });
+      const old = await read("edited");
+      await cluster.admin.patch("edited", { spec: { scanInterval: "1m" } });
+      await failure(overrides.setScanInterval(old, "12h", { a: "1" }), "CONFLICT");
+      await failure(overrides.setScanInterval(await read("edited"), "12 hours", { a: "1" }), "INVALID");
+      expect(await read("edited")).toMatchObject({ scanInterval: "1m", annotations: {} });
+    });
+
+    it("says which GitOps tool keeps the scan interval, until a person takes it over", async () => {
+      const spec = { imageTag: "main", source: "test", scanInterval: "15s" };
+      await cluster.admin.create("argo", spec, {}, "argocd-controller");
+      await cluster.admin.create("flux", spec, { labels: { "kustomize.toolkit.fluxcd.io/name": "apps" } });
+      await cluster.admin.create("tagged", spec, {}, "kubectl-create");
+      await cluster.admin.patch("tagged", { spec: { imageTag: "other" } }, "helm");
+      expect((await read("argo")).keeper).toBe("Argo CD");
+      expect((await read("flux")).keeper).toBe("Flux");
+      expect((await read("tagged")).keeper).toBeNull();
+      await cluster.admin.patch("tagged", { spec: { scanInterval: "1m" } }, "helm");
+      expect((await read("tagged")).keeper).toBe("Helm");
+      await cluster.admin.patch("argo", { spec: { scanInterval: "1m" } }, "kubectl-edit");
+      expect((await read("argo")).keeper).toBeNull();
+    });
+
     it("gives null when the override went away before the patch", async () => {
       await cluster.admin.create("gone", { imageTag: "main", source: "test" });
       const seen = await read("gone");
@@ -188,6 +237,7 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
     it("says FORBIDDEN for what RBAC refuses", async () => {
       const reader = await cluster.openReader();
       const seen = (await reader.get("echo")) ?? expect.fail("no override echo");
+      await failure(reader.setScanInterval(seen, "12h", {}), "FORBIDDEN");
       const error = await failure(reader.annotate(seen, { renew: "key1" }), "FORBIDDEN");
       expect(error.message).toContain("cannot patch resource");
       reader.close();
@@ -225,6 +275,10 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
         ["MODIFIED", "key1"],
         ["MODIFIED", undefined],
       ]);
+      const slow = await old.setScanInterval(patched ?? expect.fail("gone"), "12h", { note: "x" });
+      expect(slow).toMatchObject({ apiVersion: "v1alpha1", source: "test", scanInterval: "12h" });
+      await vi.waitUntil(() => watch.events.length >= 3);
+      expect(watch.events[2]?.labels).toEqual({});
       watch.stop();
       old.close();
     });

@@ -155,11 +155,12 @@ function adminOf(kube: KubeApiserver, version: () => Version): Admin {
   const api = config.makeApiClient(CustomObjectsApi);
   const one = (name: string) => ({ ...KIND, version: version(), name });
   return {
-    create: async (name, spec, metadata) => {
+    create: async (name, spec, metadata, fieldManager) => {
       const body = { apiVersion: `${GROUP}/${version()}`, kind: "ModulePullOverride", metadata: { name, ...metadata }, spec };
-      await api.createClusterCustomObject({ ...KIND, version: version(), body });
+      await api.createClusterCustomObject({ ...KIND, version: version(), body, ...(fieldManager !== undefined && { fieldManager }) });
     },
-    patch: async (name, body) => void (await api.patchClusterCustomObject({ ...one(name), body }, MERGE)),
+    patch: async (name, body, fieldManager) =>
+      void (await api.patchClusterCustomObject({ ...one(name), body, ...(fieldManager !== undefined && { fieldManager }) }, MERGE)),
     patchStatus: async (name, status) => void (await api.patchClusterCustomObjectStatus({ ...one(name), body: { status } }, MERGE)),
     read: async (name) => view.parse(await api.getClusterCustomObject(one(name))).metadata,
     delete: async (name) => void (await api.deleteClusterCustomObject(one(name))),

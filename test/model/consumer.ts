@@ -68,6 +68,7 @@ export class Consumer {
       ...seen,
       cluster: CLUSTER,
       list: async () => cluster.list(),
+      setScanInterval: async () => null, // no cluster of the model adopts
       uid: async () => CLUSTER,
       tell: async () => undefined,
       state: async () => null,

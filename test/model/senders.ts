@@ -56,6 +56,7 @@ function configOf(): RelayConfig {
         hub: null,
         uid: null,
         events: false,
+        adopt: null,
       },
     },
     hub: null,

@@ -69,7 +69,15 @@ export async function startTestHub({ tls = true } = {}): Promise<TestHub> {
   };
   const observed = fakeObserver();
   const embedded = { kind: "embedded", folder } as const;
-  const clusterOf = (hub: HubAccess | null) => ({ queue: embedded, deadLetters: null, kubernetes: null, hub, uid: null, events: false });
+  const clusterOf = (hub: HubAccess | null) => ({
+    queue: embedded,
+    deadLetters: null,
+    kubernetes: null,
+    hub,
+    uid: null,
+    events: false,
+    adopt: null,
+  });
   const config = configOf({ clusters: { dev: clusterOf(access("DEV")), stage: clusterOf(access("STAGE")), other: clusterOf(null) } });
   let running: { store: EmbeddedStore; journal: Journal; hub: Pick<Listening, "url" | "port" | "stop"> } | null = null;
   let port = 0;

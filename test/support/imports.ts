@@ -16,9 +16,9 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["ports", /^src\/(?:queue\/queue|cluster\/overrides|journal\/journal|registry\/registry)\.ts$/],
   [
     "rules",
-    /^src\/(?:(?:admit|auth|bodies|body|circuit|config|copies|limiter|match|nudge|observe|oidc|pace|patience|reasons|secrets|settle|sign|ssm|status|story|told|unparsed)\.ts$|(?:config|providers)\/)/,
+    /^src\/(?:(?:admit|adoption|auth|bodies|body|circuit|config|copies|interval|limiter|match|nudge|observe|oidc|pace|patience|reasons|secrets|settle|sign|ssm|status|story|told|unparsed)\.ts$|(?:config|providers)\/)/,
   ],
-  ["use cases", /^src\/(?:receive|redrive|renew|confirm|pushes|watch)\.ts$/],
+  ["use cases", /^src\/(?:adopt|receive|redrive|renew|confirm|pushes|watch)\.ts$/],
   ["drivers", /^src\/(?:app|consume|expiry|inbox|take|worker)\.ts$/],
   ["adapters", /^src\/(?:queue|cluster|journal|registry)\//],
   ["wiring", /^src\/(?:consumer|journals|lambda|lend|listen|process|queues|registries|relay)\.ts$/],

@@ -37,7 +37,15 @@ export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {
     webhooks: { registry: webhook },
     sources: [source],
     clusters: {
-      dev: { queue: { kind: "embedded", folder: "/nowhere" }, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false },
+      dev: {
+        queue: { kind: "embedded", folder: "/nowhere" },
+        deadLetters: null,
+        kubernetes: null,
+        hub: null,
+        uid: null,
+        events: false,
+        adopt: null,
+      },
     },
     unparsed: null,
     journal: null,
@@ -87,6 +95,7 @@ export function overrideOf(part: Partial<Override> = {}): Override {
     source: null,
     scanInterval: "24h",
     annotations: {},
+    keeper: null,
     status: { message: "Ready", imageDigest: digestOf("0"), updatedAt: at(-3600) },
     ...part,
   };
@@ -123,6 +132,11 @@ export function fakeCluster(initial: Override | null = overrideOf()) {
         resourceVersion: String(Number(held.resourceVersion) + 1),
       };
       patches.push(annotations);
+      return held;
+    },
+    async setScanInterval(override, scanInterval, annotations) {
+      const patched = await overrides.annotate(override, annotations);
+      if (patched) held = { ...patched, scanInterval };
       return held;
     },
     list: async () => (held ? [held] : []),

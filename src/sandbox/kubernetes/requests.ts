@@ -49,7 +49,7 @@ export function answer(
   method: string,
   contentType: string,
   text: string,
-  fieldSelector: string | null,
+  { fieldSelector, manager }: { readonly fieldSelector: string | null; readonly manager: string },
 ): Answer {
   const { plural } = target.resource;
   const { name } = target;
@@ -59,16 +59,16 @@ export function answer(
   };
   if (name === null) {
     if (method === "GET") return { code: 200, body: listed(store, target, fieldSelector) };
-    if (method === "POST") return ok(create(store, target, parse(text), admit), 201);
+    if (method === "POST") return ok(create(store, target, parse(text), admit, manager), 201);
     throw methodNotAllowed();
   }
   switch (method) {
     case "GET":
       return ok(existing(store, target.resource, name));
     case "PUT":
-      return ok(write(store, target, name, () => parse(text), admit));
+      return ok(write(store, target, name, () => parse(text), admit, manager));
     case "PATCH":
-      return ok(write(store, target, name, patchBy(contentType, text), admit));
+      return ok(write(store, target, name, patchBy(contentType, text), admit, manager));
     case "DELETE": {
       admit(existing(store, target.resource, name), null);
       const deleted = store.delete(plural, name);
@@ -119,7 +119,7 @@ const newObject = z.looseObject({
 
 type Admit = (before: KubeObject | null, after: unknown) => void;
 
-function create(store: ObjectStore, { resource, version }: Target, body: unknown, admit: Admit): KubeObject {
+function create(store: ObjectStore, { resource, version }: Target, body: unknown, admit: Admit, manager: string): KubeObject {
   const read = newObject.safeParse(body);
   if (!read.success) throw badRequest("the object provided is unrecognized (must be of type deckhouse.io with metadata.name)");
   const { apiVersion, kind, metadata, spec, properties } = read.data;
@@ -135,7 +135,7 @@ function create(store: ObjectStore, { resource, version }: Target, body: unknown
     ...(spec && { spec }),
     ...(properties && { properties }),
   };
-  return store.create(resource.plural, object, version);
+  return store.create(resource.plural, object, version, manager);
 }
 
 function write(
@@ -144,6 +144,7 @@ function write(
   name: string,
   edit: (current: KubeObject) => unknown,
   admit: Admit,
+  manager: string,
 ): KubeObject {
   return store.update(
     resource.plural,
@@ -153,7 +154,7 @@ function write(
       admit(current, edited);
       return edited;
     },
-    { status, version },
+    { status, version, manager },
   );
 }
 

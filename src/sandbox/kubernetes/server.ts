@@ -113,7 +113,8 @@ export class ApiServer {
     if (method === "GET" && watch) return this.#watch(target, url.searchParams, response);
 
     const contentType = (request.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
-    const { code, body: reply } = answer(this.#store, target, user.isSystem, method, contentType, body, fieldSelector);
+    const manager = url.searchParams.get("fieldManager") ?? (request.headers["user-agent"]?.split("/")[0] || "unknown");
+    const { code, body: reply } = answer(this.#store, target, user.isSystem, method, contentType, body, { fieldSelector, manager });
     if (target.version !== this.#store.servedOf(target.resource)[0]) {
       response.setHeader("warning", `299 - "deckhouse.io/${target.version} ${target.resource.kind} is deprecated"`);
     }

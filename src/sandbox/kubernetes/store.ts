@@ -1,10 +1,11 @@
 /** The objects, one rising resourceVersion, and the history that watches replay. A write that changes nothing is no write. */
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
+import { managersAfter } from "./managers.ts";
 import { mergePatch } from "./patch.ts";
 import { apiVersionOf, isFields, problemsOf, type Resource, resourceOf, settle } from "./resources.ts";
 import { alreadyExists, badRequest, conflict, expired, invalid, notFound } from "./status.ts";
-import type { Fields, KubeObject, NewObject, Plural, Store, StoreEvent } from "./types.ts";
+import type { Fields, KubeObject, ManagedFields, NewObject, Plural, Store, StoreEvent } from "./types.ts";
 
 /** A change with its place in the history. */
 export interface Change extends StoreEvent {
@@ -53,7 +54,8 @@ export class ObjectStore implements Store {
     return names.flatMap((name) => this.get(plural, name) ?? []);
   }
 
-  create(plural: Plural, object: NewObject, version = this.#storedVersion(plural)): KubeObject {
+  /** `manager`: who writes it, where that is to be seen. */
+  create(plural: Plural, object: NewObject, version = this.#storedVersion(plural), manager: string | null = null): KubeObject {
     const resource = this.#resource(plural);
     const name = object.metadata.name;
     if (!NAME.test(name)) {
@@ -62,7 +64,8 @@ export class ObjectStore implements Store {
     }
     if (this.#of(plural).has(name)) throw alreadyExists(plural, name);
     this.#validate(resource, version, name, { ...object });
-    const { spec, properties } = object;
+    const { properties } = object;
+    const spec = object.spec && settle(resource, this.#storedVersion(plural), object.spec);
     return this.#store(plural, "ADDED", null, {
       apiVersion: apiVersionOf(version),
       kind: resource.kind,
@@ -73,14 +76,15 @@ export class ObjectStore implements Store {
         resourceVersion: "",
         generation: 1,
         creationTimestamp: now(),
+        ...managers([], undefined, spec, manager, version),
       },
-      ...(spec && { spec: settle(resource, this.#storedVersion(plural), spec) }),
+      ...(spec && { spec }),
       ...(properties && { properties }),
     });
   }
 
-  patch(plural: Plural, name: string, patch: Fields): KubeObject {
-    return this.update(plural, name, (current) => mergePatch(current, patch));
+  patch(plural: Plural, name: string, patch: Fields, manager?: string): KubeObject {
+    return this.update(plural, name, (current) => mergePatch(current, patch), { ...(manager !== undefined && { manager }) });
   }
 
   patchStatus(plural: Plural, name: string, status: Fields, options: { resourceVersion?: string } = {}): KubeObject {
@@ -89,7 +93,7 @@ export class ObjectStore implements Store {
   }
 
   /** Writes the main resource, or with `status` that subresource alone; `version` is the API version of the request. */
-  update(plural: Plural, name: string, edit: Edit, options: { status?: boolean; version?: string } = {}): KubeObject {
+  update(plural: Plural, name: string, edit: Edit, options: { status?: boolean; version?: string; manager?: string } = {}): KubeObject {
     const resource = this.#resource(plural);
     const current = this.get(plural, name);
     if (current === null) throw notFound(plural, name);
@@ -105,7 +109,8 @@ export class ObjectStore implements Store {
     const next = withField(withField(current, "spec", spec), "properties", edited["properties"]);
     const generation = current.metadata.generation + (isDeepStrictEqual(spec, current.spec) ? 0 : 1);
     const { labels: _labels, annotations: _annotations, finalizers: _finalizers, ...own } = current.metadata;
-    const written = { ...next, metadata: { ...own, ...mapsOf(metadata), generation } };
+    const owners = managers(own.managedFields ?? [], current.spec, spec, options.manager ?? null, version);
+    const written = { ...next, metadata: { ...own, ...mapsOf(metadata), generation, ...owners } };
     const isGone = own.deletionTimestamp !== undefined && written.metadata.finalizers === undefined;
     return this.#store(plural, isGone ? "DELETED" : "MODIFIED", current, written);
   }
@@ -186,6 +191,17 @@ export class ObjectStore implements Store {
     const resource = this.#resource(plural);
     return this.servedOf(resource)[0] ?? resource.versions[0] ?? "v1";
   }
+}
+
+function managers(
+  entries: readonly ManagedFields[],
+  before: Fields | undefined,
+  after: Fields | undefined,
+  manager: string | null,
+  version: string,
+): Pick<KubeObject["metadata"], "managedFields"> {
+  const managedFields = manager === null ? entries : managersAfter(entries, before, after, { manager, apiVersion: apiVersionOf(version) });
+  return managedFields.length > 0 ? { managedFields } : {};
 }
 
 function withField(object: KubeObject, field: "spec" | "status" | "properties", value: unknown): KubeObject {

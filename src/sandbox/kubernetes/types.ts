@@ -19,6 +19,15 @@ export interface ObjectMeta {
   readonly finalizers?: readonly string[];
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
+  /** Of `spec` alone, and of writes by the API alone. */
+  readonly managedFields?: readonly ManagedFields[];
+}
+export interface ManagedFields {
+  readonly manager: string;
+  readonly operation: "Update";
+  readonly apiVersion: string;
+  readonly fieldsType: "FieldsV1";
+  readonly fieldsV1: { readonly "f:spec": Fields };
 }
 /** As stored: immutable, a write makes a new one. `apiVersion` is that of the newest served version. */
 export interface KubeObject {
@@ -55,9 +64,9 @@ export interface StoreEvent {
 export interface Store {
   get(plural: Plural, name: string): KubeObject | null;
   list(plural: Plural): KubeObject[];
-  create(plural: Plural, object: NewObject): KubeObject;
-  /** JSON merge patch of the main resource (`status` in it is ignored). With `metadata.resourceVersion` in it: 409 if it moved. */
-  patch(plural: Plural, name: string, patch: Fields): KubeObject;
+  create(plural: Plural, object: NewObject, version?: string, manager?: string | null): KubeObject;
+  /** JSON merge patch of the main resource (`status` in it is ignored). With `metadata.resourceVersion` in it: 409 if it moved. `manager`: who writes, where that is to be seen. */
+  patch(plural: Plural, name: string, patch: Fields, manager?: string): KubeObject;
   /** JSON merge patch of `status` alone: `patchStatus("modulepulloverrides", "echo", { message: "Ready" })`. */
   patchStatus(plural: Plural, name: string, status: Fields, options?: { resourceVersion?: string }): KubeObject;
   /** What has finalizers stays, marked by `deletionTimestamp`, until they are gone. */
