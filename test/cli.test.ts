@@ -144,7 +144,7 @@ describe("explain", () => {
     const said = await explain(JSON.stringify([push, { ...push, repository: "r.example.com/other/x" }]), [...bearer, "--json"]);
     expect(said).toMatchObject({ exitCode: 0, err: "" });
     const key = expect.stringMatching(/^[0-9a-f]{32}$/);
-    const renew = { module: "echo", tag: "main", digest: DIGEST, key };
+    const renew = { kind: "renew", module: "echo", tag: "main", digest: DIGEST, key };
     expect(said.json()).toEqual({
       answer: { status: 202, decision: "queued", reason: null, headers: {}, body: { decision: "queued", reason: null, key } },
       events: [event, { ...event, repository: "other/x", id: expect.any(String) }],

@@ -4,6 +4,10 @@ import { problems } from "../event.ts";
 import { RelayError } from "../outcome.ts";
 import type { ModuleState, Override } from "./overrides.ts";
 
+export const GROUP = "deckhouse.io";
+/** The field manager of what we write. */
+export const MANAGER = "mpo-relay";
+
 const texts = z
   .record(z.string(), z.string())
   .nullish()
