@@ -13,6 +13,10 @@ export interface Target extends Rendering {
   readonly name: string | null;
   readonly status: boolean;
 }
+interface Selectors {
+  readonly fieldSelector: string | null;
+  readonly labelSelector: string | null;
+}
 export interface Answer {
   readonly code: number;
   readonly body: unknown;
@@ -49,7 +53,7 @@ export function answer(
   method: string,
   contentType: string,
   text: string,
-  fieldSelector: string | null,
+  { manager, ...selectors }: Selectors & { readonly manager: string },
 ): Answer {
   const { plural } = target.resource;
   const { name } = target;
@@ -58,17 +62,17 @@ export function answer(
     if (!isSystem && !target.status) checkPolicies(target.resource, before, after);
   };
   if (name === null) {
-    if (method === "GET") return { code: 200, body: listed(store, target, fieldSelector) };
-    if (method === "POST") return ok(create(store, target, parse(text), admit), 201);
+    if (method === "GET") return { code: 200, body: listed(store, target, selectors) };
+    if (method === "POST") return ok(create(store, target, parse(text), admit, manager), 201);
     throw methodNotAllowed();
   }
   switch (method) {
     case "GET":
       return ok(existing(store, target.resource, name));
     case "PUT":
-      return ok(write(store, target, name, () => parse(text), admit));
+      return ok(write(store, target, name, () => parse(text), admit, manager));
     case "PATCH":
-      return ok(write(store, target, name, patchBy(contentType, text), admit));
+      return ok(write(store, target, name, patchBy(contentType, text), admit, manager));
     case "DELETE": {
       admit(existing(store, target.resource, name), null);
       const deleted = store.delete(plural, name);
@@ -92,9 +96,26 @@ export function selectedName(fieldSelector: string | null): string | null {
   return name;
 }
 
-function listed(store: ObjectStore, target: Target, fieldSelector: string | null): unknown {
+/** Of label selectors the equalities alone: `module=echo,source=test`. */
+function selectedLabels(labelSelector: string | null): (readonly [string, string])[] {
+  return (labelSelector ?? "")
+    .split(",")
+    .filter((part) => part !== "")
+    .map((part) => {
+      const [, key, value] = /^([^!=\s]+)==?([^!=\s]*)$/.exec(part) ?? [];
+      if (key === undefined || value === undefined) throw badRequest(`the stand-in knows no such label selector: ${part}`);
+      return [key, value] as const;
+    });
+}
+
+function listed(store: ObjectStore, target: Target, { fieldSelector, labelSelector }: Selectors): unknown {
   const name = selectedName(fieldSelector);
-  const objects = store.list(target.resource.plural).filter((object) => name === null || object.metadata.name === name);
+  const labels = selectedLabels(labelSelector);
+  const objects = store
+    .list(target.resource.plural)
+    .filter(
+      ({ metadata }) => (name === null || metadata.name === name) && labels.every(([key, value]) => metadata.labels?.[key] === value),
+    );
   return renderList(target, objects, { resourceVersion: String(store.version) });
 }
 
@@ -119,7 +140,7 @@ const newObject = z.looseObject({
 
 type Admit = (before: KubeObject | null, after: unknown) => void;
 
-function create(store: ObjectStore, { resource, version }: Target, body: unknown, admit: Admit): KubeObject {
+function create(store: ObjectStore, { resource, version }: Target, body: unknown, admit: Admit, manager: string): KubeObject {
   const read = newObject.safeParse(body);
   if (!read.success) throw badRequest("the object provided is unrecognized (must be of type deckhouse.io with metadata.name)");
   const { apiVersion, kind, metadata, spec, properties } = read.data;
@@ -135,7 +156,7 @@ function create(store: ObjectStore, { resource, version }: Target, body: unknown
     ...(spec && { spec }),
     ...(properties && { properties }),
   };
-  return store.create(resource.plural, object, version);
+  return store.create(resource.plural, object, version, manager);
 }
 
 function write(
@@ -144,6 +165,7 @@ function write(
   name: string,
   edit: (current: KubeObject) => unknown,
   admit: Admit,
+  manager: string,
 ): KubeObject {
   return store.update(
     resource.plural,
@@ -153,7 +175,7 @@ function write(
       admit(current, edited);
       return edited;
     },
-    { status, version },
+    { status, version, manager },
   );
 }
 

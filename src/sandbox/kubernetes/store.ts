@@ -1,10 +1,11 @@
 /** The objects, one rising resourceVersion, and the history that watches replay. A write that changes nothing is no write. */
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
+import { managersAfter } from "./managers.ts";
 import { mergePatch } from "./patch.ts";
 import { apiVersionOf, isFields, problemsOf, type Resource, resourceOf, settle } from "./resources.ts";
 import { alreadyExists, badRequest, conflict, expired, invalid, notFound } from "./status.ts";
-import type { Fields, KubeObject, NewObject, Plural, Store, StoreEvent } from "./types.ts";
+import type { Fields, KubeObject, ManagedFields, NewObject, Plural, Store, StoreEvent } from "./types.ts";
 
 /** A change with its place in the history. */
 export interface Change extends StoreEvent {
@@ -25,6 +26,9 @@ export class ObjectStore implements Store {
   #oldest = 1000;
   #served: readonly string[];
 
+  /** Fields of `spec` that this cluster's definitions do not have yet. */
+  #unknown: ReadonlySet<string> = new Set();
+
   constructor(served: readonly string[]) {
     this.#served = served;
   }
@@ -43,6 +47,11 @@ export class ObjectStore implements Store {
     this.#served = versions;
   }
 
+  setUnknown(plural: Plural, field: string, isUnknown: boolean): void {
+    const key = `${plural}.${field}`;
+    this.#unknown = new Set([...this.#unknown].filter((each) => each !== key).concat(isUnknown ? [key] : []));
+  }
+
   get(plural: Plural, name: string): KubeObject | null {
     const object = this.#of(plural).get(name);
     return object === undefined ? null : { ...object, apiVersion: apiVersionOf(this.#storedVersion(plural)) };
@@ -53,7 +62,8 @@ export class ObjectStore implements Store {
     return names.flatMap((name) => this.get(plural, name) ?? []);
   }
 
-  create(plural: Plural, object: NewObject, version = this.#storedVersion(plural)): KubeObject {
+  /** `manager`: who writes it, where that is to be seen. */
+  create(plural: Plural, object: NewObject, version = this.#storedVersion(plural), manager: string | null = null): KubeObject {
     const resource = this.#resource(plural);
     const name = object.metadata.name;
     if (!NAME.test(name)) {
@@ -62,7 +72,8 @@ export class ObjectStore implements Store {
     }
     if (this.#of(plural).has(name)) throw alreadyExists(plural, name);
     this.#validate(resource, version, name, { ...object });
-    const { spec, properties } = object;
+    const { properties } = object;
+    const spec = object.spec && this.#settle(resource, object.spec);
     return this.#store(plural, "ADDED", null, {
       apiVersion: apiVersionOf(version),
       kind: resource.kind,
@@ -73,14 +84,15 @@ export class ObjectStore implements Store {
         resourceVersion: "",
         generation: 1,
         creationTimestamp: now(),
+        ...managers([], undefined, spec, manager, version),
       },
-      ...(spec && { spec: settle(resource, this.#storedVersion(plural), spec) }),
+      ...(spec && { spec }),
       ...(properties && { properties }),
     });
   }
 
-  patch(plural: Plural, name: string, patch: Fields): KubeObject {
-    return this.update(plural, name, (current) => mergePatch(current, patch));
+  patch(plural: Plural, name: string, patch: Fields, manager?: string): KubeObject {
+    return this.update(plural, name, (current) => mergePatch(current, patch), { ...(manager !== undefined && { manager }) });
   }
 
   patchStatus(plural: Plural, name: string, status: Fields, options: { resourceVersion?: string } = {}): KubeObject {
@@ -89,7 +101,7 @@ export class ObjectStore implements Store {
   }
 
   /** Writes the main resource, or with `status` that subresource alone; `version` is the API version of the request. */
-  update(plural: Plural, name: string, edit: Edit, options: { status?: boolean; version?: string } = {}): KubeObject {
+  update(plural: Plural, name: string, edit: Edit, options: { status?: boolean; version?: string; manager?: string } = {}): KubeObject {
     const resource = this.#resource(plural);
     const current = this.get(plural, name);
     if (current === null) throw notFound(plural, name);
@@ -101,11 +113,12 @@ export class ObjectStore implements Store {
     if (metadata["resourceVersion"] !== current.metadata.resourceVersion) throw conflict(plural, name);
     if (options.status) return this.#store(plural, "MODIFIED", current, withField(current, "status", edited["status"]));
     this.#validate(resource, version, name, edited);
-    const spec = isFields(edited["spec"]) ? settle(resource, this.#storedVersion(plural), edited["spec"]) : undefined;
+    const spec = isFields(edited["spec"]) ? this.#settle(resource, edited["spec"]) : undefined;
     const next = withField(withField(current, "spec", spec), "properties", edited["properties"]);
     const generation = current.metadata.generation + (isDeepStrictEqual(spec, current.spec) ? 0 : 1);
     const { labels: _labels, annotations: _annotations, finalizers: _finalizers, ...own } = current.metadata;
-    const written = { ...next, metadata: { ...own, ...mapsOf(metadata), generation } };
+    const owners = managers(own.managedFields ?? [], current.spec, spec, options.manager ?? null, version);
+    const written = { ...next, metadata: { ...own, ...mapsOf(metadata), generation, ...owners } };
     const isGone = own.deletionTimestamp !== undefined && written.metadata.finalizers === undefined;
     return this.#store(plural, isGone ? "DELETED" : "MODIFIED", current, written);
   }
@@ -170,6 +183,11 @@ export class ObjectStore implements Store {
     if (causes.length > 0) throw invalid(resource.kind, name, causes);
   }
 
+  #settle(resource: Resource, spec: Fields): Fields {
+    const known = Object.entries(spec).filter(([field]) => !this.#unknown.has(`${resource.plural}.${field}`));
+    return settle(resource, this.#storedVersion(resource.plural), Object.fromEntries(known));
+  }
+
   #of(plural: Plural): Map<string, KubeObject> {
     const objects = this.#objects.get(plural) ?? new Map<string, KubeObject>();
     this.#objects.set(plural, objects);
@@ -186,6 +204,18 @@ export class ObjectStore implements Store {
     const resource = this.#resource(plural);
     return this.servedOf(resource)[0] ?? resource.versions[0] ?? "v1";
   }
+}
+
+function managers(
+  entries: readonly ManagedFields[],
+  before: Fields | undefined,
+  after: Fields | undefined,
+  manager: string | null,
+  version: string,
+): Pick<KubeObject["metadata"], "managedFields"> {
+  const managedFields =
+    manager === null ? entries : managersAfter(entries, before, after, { manager, apiVersion: apiVersionOf(version), time: now() });
+  return managedFields.length > 0 ? { managedFields } : {};
 }
 
 function withField(object: KubeObject, field: "spec" | "status" | "properties", value: unknown): KubeObject {

@@ -1,7 +1,7 @@
 /** The shapes of the sandbox's Kubernetes API stand-in: objects, the in-process store, faults that tests order. */
 
 export type Fields = Readonly<Record<string, unknown>>;
-export type Plural = "modulepulloverrides" | "modulesources" | "modules";
+export type Plural = "modulepulloverrides" | "modulesources" | "modulereleases" | "modules";
 export type OverrideVersion = "v1alpha1" | "v1alpha2";
 
 /**
@@ -19,6 +19,17 @@ export interface ObjectMeta {
   readonly finalizers?: readonly string[];
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
+  /** Of `spec` alone, and of writes by the API alone. */
+  readonly managedFields?: readonly ManagedFields[];
+}
+export interface ManagedFields {
+  readonly manager: string;
+  readonly operation: "Update";
+  readonly apiVersion: string;
+  /** When it last changed a field that it owns now. */
+  readonly time: string;
+  readonly fieldsType: "FieldsV1";
+  readonly fieldsV1: { readonly "f:spec": Fields };
 }
 /** As stored: immutable, a write makes a new one. `apiVersion` is that of the newest served version. */
 export interface KubeObject {
@@ -55,9 +66,9 @@ export interface StoreEvent {
 export interface Store {
   get(plural: Plural, name: string): KubeObject | null;
   list(plural: Plural): KubeObject[];
-  create(plural: Plural, object: NewObject): KubeObject;
-  /** JSON merge patch of the main resource (`status` in it is ignored). With `metadata.resourceVersion` in it: 409 if it moved. */
-  patch(plural: Plural, name: string, patch: Fields): KubeObject;
+  create(plural: Plural, object: NewObject, version?: string, manager?: string | null): KubeObject;
+  /** JSON merge patch of the main resource (`status` in it is ignored). With `metadata.resourceVersion` in it: 409 if it moved. `manager`: who writes, where that is to be seen. */
+  patch(plural: Plural, name: string, patch: Fields, manager?: string): KubeObject;
   /** JSON merge patch of `status` alone: `patchStatus("modulepulloverrides", "echo", { message: "Ready" })`. */
   patchStatus(plural: Plural, name: string, status: Fields, options?: { resourceVersion?: string }): KubeObject;
   /** What has finalizers stays, marked by `deletionTimestamp`, until they are gone. */
@@ -115,6 +126,8 @@ export interface KubernetesApi {
    * Asked again for the same user it changes the verbs and gives the same token.
    */
   grant(user: string, verbs: readonly Verb[]): string;
+  /** Whether ModuleSources have a `spec.scanInterval` from now on, as from Deckhouse v1.75 on; otherwise it is pruned from whatever is written. */
+  setScannable(scannable: boolean): void;
   /** Which versions of ModulePullOverride are served from now on; other versions are answered 404 in plain text. Watches of those end. */
   setServed(versions: readonly OverrideVersion[]): void;
   /** Since start: accepted TCP connections and requests. */
