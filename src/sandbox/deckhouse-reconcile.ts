@@ -167,7 +167,7 @@ function write({ kube, clock }: Context, override: PullOverride, status: Partial
 }
 
 /** `1h30m`, `15s`; null (no requeue at all) for `0s`, but in newer versions. */
-function intervalOf(text: string | null, pollsAtZero: boolean): number | null {
+export function intervalOf(text: string | null, pollsAtZero: boolean): number | null {
   if (text === null || text === "") return DEFAULT_INTERVAL_MS;
   const [, hours = "0", minutes = "0", seconds = "0"] = /^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$/.exec(text) ?? [];
   const ms = (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds)) * 1_000;
