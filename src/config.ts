@@ -69,7 +69,7 @@ export interface WebhookConfig {
 export interface SourceConfig {
   /** `host[:port]/path`, host lower case, without scheme and trailing slash; a default port (443, 80) is dropped. */
   readonly repo: string;
-  /** The ModuleSource's name, where narrowing needs it. */
+  /** The ModuleSource's name, where narrowing or rescans need it. */
   readonly name: string | null;
   readonly noise: "drop" | "keep";
   readonly aliases: readonly string[];
@@ -77,6 +77,8 @@ export interface SourceConfig {
   readonly modules: readonly string[];
   /** Cluster names; resolved: "all clusters" is written out. */
   readonly clusters: readonly string[];
+  /** A push to a release channel, or of a module's registration, makes Deckhouse scan the ModuleSource, which `name` then names. */
+  readonly rescan: boolean;
   /** How to ask its registry what a tag names; null: it is never asked. */
   readonly registry: RegistryAccess | null;
 }

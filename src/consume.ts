@@ -3,20 +3,17 @@
  * A record is settled by a copy (store the next one, then delete the old one), so its receive count only counts crashes.
  */
 import type { Circuit } from "./circuit.ts";
-import { confirm, type ConfirmContext } from "./confirm.ts";
 import { type Due, type Work, withoutCopies } from "./copies.ts";
 import { decode, type RenewRequest, toAscii } from "./event.ts";
-import { groupBy } from "./group.ts";
 import { entryOf, type NewEntry, type Note } from "./journal/journal.ts";
 import { LANES, MAX_RECEIVES, TOO_NEW_SECONDS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, type ErrorCode, type Outcome, toRelayError, TREATMENT } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
-import { renew, type RenewContext } from "./renew.ts";
-import { watch } from "./watch.ts";
+import { groups, run, type RunContext } from "./runs.ts";
 import { entryAbout, hopOf, isShared, sharedBy, type Settlement, settlementOf } from "./settle.ts";
 
-export interface ConsumeContext extends RenewContext, Pick<ConfirmContext, "registry"> {
+export interface ConsumeContext extends RunContext {
   readonly cluster: string;
   readonly queue: Pick<Queue, "acknowledge" | "defer" | "bury">;
   readonly observer: Observer;
@@ -107,23 +104,6 @@ function bury(record: QueueRecord, code: ErrorCode, text: string, context: Consu
   };
 }
 
-/** Renewals of one override share a run; a confirmation runs alone. */
-function groups(work: readonly Work[]): Work[][] {
-  const byOverride = groupBy(work.entries(), ([index, { request }]) => {
-    const { kind, module, tag, source } = request;
-    return kind === "renew" ? JSON.stringify([module, tag, source]) : String(index);
-  });
-  return [...byOverride.values()].map((group) => group.map(([, each]) => each).sort((a, b) => newestFirst(a.request, b.request)));
-}
-
-/** By the sender's time where one sender gives it, else by when we received them. */
-function newestFirst(a: RenewRequest, b: RenewRequest): number {
-  if (a.webhook === b.webhook && a.pushedAt !== null && b.pushedAt !== null && a.pushedAt !== b.pushedAt) {
-    return Date.parse(b.pushedAt) - Date.parse(a.pushedAt);
-  }
-  return Date.parse(b.receivedAt) - Date.parse(a.receivedAt);
-}
-
 /**
  * The newest runs. The others are covered by it only if it itself patched; they wait or fail with it; where it ended in any
  * other way (another push's nudge covers it, say), each of them is decided anew.
@@ -145,16 +125,11 @@ async function runGroup(
     const others = rest.slice(1);
     const outcome = await attempt(head.request, context);
     end(head, outcome);
-    rest = isShared(outcome) ? [] : others;
-    if (rest.length > 0) continue;
-    for (const other of isShared(outcome) ? others : []) end(other, sharedBy(head.request, outcome, other.request));
+    const shared = isShared(head.request, outcome);
+    rest = shared ? [] : others;
+    for (const other of shared ? others : []) end(other, sharedBy(head.request, outcome, other.request));
   }
   return { settled, rest };
-}
-
-function useCaseOf({ kind, look }: RenewRequest) {
-  if (kind === "renew") return renew;
-  return look?.pickedUpAt === undefined ? confirm : watch;
 }
 
 async function attempt(request: RenewRequest, context: ConsumeContext): Promise<Outcome> {
@@ -162,7 +137,7 @@ async function attempt(request: RenewRequest, context: ConsumeContext): Promise<
   if (circuit.error === null) await context.turn?.();
   if (circuit.error !== null) return { kind: "failed", error: circuit.error };
   try {
-    const outcome = await useCaseOf(request)(request, context);
+    const outcome = await run(request, context);
     circuit.succeeded();
     await context.adopt?.(request, outcome); // before the record is gone: what ends in between is done when it comes again
     return outcome;
@@ -227,10 +202,12 @@ function report({ record, request }: Work, outcome: Outcome, context: ConsumeCon
     observer.outcome({ ...line, ...times, outcome: "DEFERRED", why: outcome.why, seconds: outcome.seconds });
   } else {
     observer.outcome({ ...line, ...times, outcome: outcome.kind === "done" ? outcome.code : outcome.reason, ...outcome.detail });
+    if (outcome.kind === "skipped" && outcome.reason === "RESCAN_REFUSED")
+      alarm(context, outcome.reason, { key, module, why: String(outcome.detail?.["why"]) });
   }
 }
 
-function alarm(context: ConsumeContext, code: ErrorCode, line: { why: string; key?: string; module?: string }): void {
+function alarm(context: ConsumeContext, code: keyof typeof ADVICE, line: { why: string; key?: string; module?: string }): void {
   const advice = ADVICE[code];
   if (advice !== undefined && code !== "CONFLICT") context.observer.alarm(code, { what: advice, cluster: context.cluster, ...line });
 }

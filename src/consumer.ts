@@ -1,6 +1,7 @@
 /** What a consumer needs, put together the same way for a worker and for Lambda: the cluster's overrides, and the context of `consume`. */
 import { adoptAfter } from "./adopt.ts";
 import { createCircuit } from "./circuit.ts";
+import type { ClusterPort } from "./cluster/channels.ts";
 import type { Overrides } from "./cluster/overrides.ts";
 import type { RelayConfig } from "./config.ts";
 import type { ConsumeContext } from "./consume.ts";
@@ -18,7 +19,7 @@ import { noteOnOverrides } from "./told.ts";
  * The cluster's overrides by the configured way in; throws where there is none. Nothing is opened yet: see {@link openLate}.
  * With a `uid` in the configuration nothing is asked of the cluster, also not after an outage, before it has shown that it is the one.
  */
-export function openCluster(config: RelayConfig, cluster: string): Overrides {
+export function openCluster(config: RelayConfig, cluster: string): ClusterPort {
   const { kubernetes, uid } = config.clusters[cluster] ?? {};
   if (!kubernetes) throw new Error(`cluster ${cluster} has no \`kubernetes\` in the configuration: this process cannot consume for it`);
   const open = async () => {
@@ -43,7 +44,7 @@ async function verify(overrides: Overrides, wanted: string): Promise<void> {
 export interface Consumer {
   readonly cluster: string;
   readonly queue: Pick<Queue, "send" | "acknowledge" | "defer" | "bury">;
-  readonly overrides: Overrides;
+  readonly overrides: ClusterPort;
   readonly observer: Observer;
   readonly note?: Note;
 }
@@ -62,6 +63,7 @@ export function consumeContext(config: RelayConfig, { cluster, queue, overrides,
     cluster,
     queue,
     overrides,
+    channels: overrides.channels,
     observer,
     note: noteAll,
     adopt: (request, outcome) => adoptAfter(request, outcome, adoption),
@@ -85,8 +87,8 @@ export function consumeContext(config: RelayConfig, { cluster, queue, overrides,
  * client, and a credential that cannot be read opens this cluster's circuit: as an error at start it would stop the other clusters too,
  * and in Lambda use up the receive counts of whatever waits.
  */
-function openLate(cluster: string, open: () => Promise<Overrides>, verified: (overrides: Overrides) => Promise<void>): Overrides {
-  let opening: Promise<Overrides> | null = null;
+function openLate(cluster: string, open: () => Promise<ClusterPort>, verified: (overrides: Overrides) => Promise<void>): ClusterPort {
+  let opening: Promise<ClusterPort> | null = null;
   const openVerified = async () => {
     const opened = await open();
     try {
@@ -119,6 +121,11 @@ function openLate(cluster: string, open: () => Promise<Overrides>, verified: (ov
     uid: async () => (await overrides()).uid(),
     tell: async (module, event) => (await overrides()).tell(module, event),
     state: async (module) => (await overrides()).state(module),
+    channels: {
+      source: async (name) => (await overrides()).channels.source(name),
+      respell: async (source, scanInterval) => (await overrides()).channels.respell(source, scanInterval),
+      releases: async (module) => (await overrides()).channels.releases(module),
+    },
     close: () => void opening?.then((opened) => opened.close()),
   };
 }

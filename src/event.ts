@@ -56,8 +56,12 @@ const look = z.object({
 });
 export type Look = z.infer<typeof look>;
 
+/** Whatever is none of these was written by a newer relay. */
+const KINDS = ["renew", "confirm", "rescan"] as const;
+
 /**
- * A record of a cluster's queue: renew this module's override, or confirm that an earlier renewal took effect.
+ * A record of a cluster's queue: renew this module's override, or confirm that an earlier renewal took effect; or rescan `source`, and with
+ * `look` tell which release of the module came of it (`tag` is then the channel, or the module's name in a registration).
  * `key` names the push (see {@link keyOf}); `nudge` is 0 at the edge and grows by one with a redrive or a repeated nudge;
  * `attempt` counts deferrals, `notBefore` carries a wait that is longer than the queue can delay;
  * `refusedSince` is the first 403 by RBAC; `retries` counts repeated nudges after a download error.
@@ -65,7 +69,7 @@ export type Look = z.infer<typeof look>;
  */
 export const renewRequest = z.object({
   v: z.literal(1),
-  kind: z.enum(["renew", "confirm"]),
+  kind: z.enum(KINDS),
   cluster: name(64),
   module: name(64),
   source: name(253).nullable(),
@@ -94,6 +98,7 @@ export type Decoded =
   | { kind: "newer"; why: string } // written by a newer relay: it waits for a newer worker
   | { kind: "malformed"; why: string };
 
+const isKind = (kind: string) => KINDS.some((known) => known === kind);
 const envelope = z.looseObject({ v: z.int(), kind: z.string() });
 
 /** The wire form: JSON in ASCII, since queues differ in which other characters they take. */
@@ -116,7 +121,7 @@ export function decode(text: string): Decoded {
   }
   const head = envelope.safeParse(json);
   if (!head.success) return { kind: "malformed", why: problems(head.error) };
-  if (head.data.v > 1 || (head.data.v === 1 && !["renew", "confirm"].includes(head.data.kind))) {
+  if (head.data.v > 1 || (head.data.v === 1 && !isKind(head.data.kind))) {
     return { kind: "newer", why: `version ${head.data.v}, kind ${head.data.kind.slice(0, 40)}` };
   }
   const body = renewRequest.safeParse(json);

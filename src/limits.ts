@@ -55,6 +55,15 @@ export const WATCH_BELIEVED_LOOK = 3;
 /** The last look at the Module */
 export const WATCH_LAST_LOOK = 4;
 
+// # Release channels
+
+/** A push to a release channel waits so long before its source is scanned, as pipelines push several channels in a row: one scan sees them all */
+export const RESCAN_GATHER_SECONDS = 5;
+/** A source is made to scan at most so often, in one cluster, by whichever worker. A scan asks the registry for every module */
+export const RESCAN_EVERY_MS = 60_000;
+/** The last of `tuning.looks` for the release that comes of it, counted from 0: by then Deckhouse has scanned by itself, too */
+export const RELEASE_LAST_LOOK = 3;
+
 // # Taking records
 
 /** Records that a worker takes at once, where the queue gives as many (SQS gives fewer). More at once means fewer looks at one override: in a burst they are most of the work */

@@ -7,7 +7,7 @@ import type { PushEvent } from "./event.ts";
 import type { SkipReason } from "./outcome.ts";
 
 export type Match =
-  | { kind: "match"; source: SourceConfig; module: string; clusters: readonly string[] }
+  | { kind: "match"; does: "renew" | "rescan"; source: SourceConfig; module: string; clusters: readonly string[] }
   | { kind: "skip"; reason: SkipReason; hint: string | null };
 
 interface Place {
@@ -17,7 +17,7 @@ interface Place {
 }
 
 /**
- * Which module's override a push concerns. The image of a module is `<source repo>/<module>:<tag>`
+ * Which module a push concerns, and whether its override is renewed or its source scanned. The image of a module is `<source repo>/<module>:<tag>`
  * (Deckhouse: path.Join of ModuleSource.spec.registry.repo and the module's name, which is one segment).
  * `allowed`: names or repos of the sources that the webhook may nudge; null: all. Made once for all pushes of a delivery.
  */
@@ -30,7 +30,11 @@ export function createMatcher(sources: readonly SourceConfig[], allowed: readonl
     const host = sameHost(push.host);
     for (const place of longestFirst) {
       const module = place.host === host ? moduleAt(place, push.repository) : null;
-      if (module !== null) return matchAt(place.source, module, push.tag, allowed);
+      if (module !== null) return matchAt(place.source, module, push.tag, "renew", allowed);
+    }
+    for (const place of longestFirst) {
+      const module = place.host === host ? releasedAt(place, push.repository, push.tag) : null;
+      if (module !== null) return matchAt(place.source, module, push.tag, "rescan", allowed);
     }
     if (places.some((place) => place.host === host && isBelow(place, push.repository))) return skip("OTHER_REPOSITORY");
     const elsewhere = places.find((place) => moduleAt(place, push.repository) !== null);
@@ -40,14 +44,15 @@ export function createMatcher(sources: readonly SourceConfig[], allowed: readonl
   };
 }
 
-function matchAt(source: SourceConfig, module: string, tag: string, allowed: readonly string[] | null): Match {
+function matchAt(source: SourceConfig, module: string, tag: string, does: "renew" | "rescan", allowed: readonly string[] | null): Match {
   if (allowed && !allowed.includes(source.repo) && !(source.name !== null && allowed.includes(source.name))) {
     return skip("OTHER_MODULE", `this webhook is not for the source ${source.name ?? source.repo}`);
   }
   if (!source.modules.some((glob) => globMatches(glob, module))) return skip("OTHER_MODULE", `left out by the source's modules`);
-  if (source.noise === "drop" && isNoise(tag)) return skip("NOISE_TAG");
+  if (does === "rescan" && !source.rescan) return skip("RESCAN_OFF", `rescan: true at the source ${source.repo} would scan it now`);
+  if (does === "renew" && source.noise === "drop" && isNoise(tag)) return skip("NOISE_TAG");
   if (source.clusters.length === 0) return skip("NO_CLUSTER");
-  return { kind: "match", source, module, clusters: source.clusters };
+  return { kind: "match", does, source, module, clusters: source.clusters };
 }
 
 const skip = (reason: SkipReason, hint: string | null = null): Match => ({ kind: "skip", reason, hint });
@@ -60,6 +65,18 @@ function moduleAt(place: Place, repository: string): string | null {
   if (!isBelow(place, repository)) return null;
   const rest = place.path === "" ? repository : repository.slice(place.path.length + 1);
   return isModule(rest) ? rest : null;
+}
+
+const CHANNELS: ReadonlySet<string> = new Set(["alpha", "beta", "early-access", "stable", "rock-solid", "lts"]);
+const RELEASE = "/release";
+
+/**
+ * The module whose channel moved, by `<source repo>/<module>/release:<channel>`; or which was registered, by `<source repo>:<module>`, whose
+ * content is always the same. Only asked where no module's own image is meant: a source inside another one's place is named like its module.
+ */
+function releasedAt(place: Place, repository: string, tag: string): string | null {
+  if (repository.endsWith(RELEASE)) return CHANNELS.has(tag) ? moduleAt(place, repository.slice(0, -RELEASE.length)) : null;
+  return repository === place.path && isModule(tag) ? tag : null;
 }
 
 /** A module's name is one segment of an object's name, at most 64 characters, and never `modules`. */

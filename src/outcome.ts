@@ -16,10 +16,15 @@ export type SkipReason =
   | "UNKNOWN_HOST" // the path would match under another host: looks like an alias
   | "OTHER_MODULE" // the source's `modules` leave it out, or the webhook is narrowed to other sources
   | "NO_CLUSTER" // the source names no cluster
+  | "RESCAN_OFF" // a release channel moved, and the source has no `rescan: true`
   // in the consumer
   | "NOT_OVERRIDDEN" // no ModulePullOverride of this name
   | "TAG_DIFFERS" // the override follows another tag
-  | "OTHER_SOURCE"; // v1alpha1: spec.source names another ModuleSource
+  | "OTHER_SOURCE" // v1alpha1: spec.source names another ModuleSource
+  | "OVERRIDDEN" // a rescan: the module has an override, and Deckhouse leaves it out
+  | "NO_SOURCE" // a rescan: no ModuleSource of this name
+  | "RESCAN_UNSUPPORTED" // a rescan: before Deckhouse v1.75 nothing makes it scan without side effects
+  | "RESCAN_REFUSED"; // a rescan: the API server does not let us
 
 /** How a record that was worked on ended well. */
 export type DoneCode =
@@ -35,7 +40,11 @@ export type DoneCode =
   | "REFUSED" // Deckhouse will not take it: disabled, embedded, validation …
   | "SUPERSEDED" // a newer push or another tag took over
   | "UNVERIFIED" // no digest was known to compare with; nothing speaks against it
-  | "RENUDGED"; // a download error: a repeated nudge is on its way
+  | "RENUDGED" // a download error: a repeated nudge is on its way
+  | "RESCANNED" // the source is scanned after this push; a look at the releases follows
+  | "RELEASE_DEPLOYED" // a ModuleRelease appeared, and Deckhouse runs it
+  | "RELEASE_PENDING" // a ModuleRelease appeared, and waits
+  | "NO_RELEASE"; // none appeared
 
 /** What goes wrong, by a stable code. What follows from each is in {@link TREATMENT}. */
 export type ErrorCode =
@@ -156,7 +165,7 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
 };
 
 /** Errors that an operator must hear of at once; each is one log line with `alarm: <CODE>`, the key and what to do. */
-export const ADVICE: Readonly<Partial<Record<ErrorCode, string>>> = {
+export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED", string>>> = {
   CLUSTER_UNREACHABLE:
     "the API server does not answer; records wait and nothing is lost. Check network, certificate and address of the cluster",
   CLUSTER_BUSY: "the API server answers 429; records wait. Look at its priority levels (flow control)",
@@ -183,6 +192,8 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode, string>>> = {
   INTERNAL: "an error that we did not foresee; see its text",
   QUEUE_REFUSED:
     "the hub does not accept our token: records wait there. Compare hubToken here with hubToken (or previousHubToken) of this cluster in the hub's configuration",
+  RESCAN_REFUSED:
+    "the API server does not let us make a ModuleSource scan; Deckhouse scans it by itself in some minutes. By RBAC: apply infra/cluster/rescan. By a policy: this Deckhouse does not let anybody but itself change its own source, so take `rescan` out for it. See infra/release-channels.md",
   QUEUE_UNAVAILABLE: "the queue does not take or give records; senders are told to try again, and what lies in a queue waits there",
   JOURNAL_UNAVAILABLE:
     "what becomes of pushes is not written down, so `mpo-relay history` has a gap; pushes themselves go on. Look at the journal's place: disk, permissions, table",

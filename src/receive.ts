@@ -7,7 +7,7 @@ import { type Body, decodeBody } from "./body.ts";
 import type { RelayConfig, WebhookConfig } from "./config.ts";
 import { encode, imageOf, INDEX_TYPES, keyOf, type PushEvent, type RenewRequest } from "./event.ts";
 import { entryOf, type Note } from "./journal/journal.ts";
-import { CLOCKS_DIFFER_MS } from "./limits.ts";
+import { CLOCKS_DIFFER_MS, RESCAN_GATHER_SECONDS } from "./limits.ts";
 import { createMatcher } from "./match.ts";
 import { type ErrorCode, type Outcome, RelayError, type SkipReason, toRelayError } from "./outcome.ts";
 import { type Handshake, pushesOf, type Reading } from "./providers/provider.ts";
@@ -99,8 +99,8 @@ export function understand(
     if (match.kind === "skip") {
       skipped.push({ repository: push.repository, tag: push.tag, reason: match.reason, hint: match.hint });
     } else {
-      const { module, source, clusters } = match;
-      const target = { module, source: source.name, webhook: delivery.webhook };
+      const { does, module, source, clusters } = match;
+      const target = { kind: does, module, source: source.name, webhook: delivery.webhook };
       requests.push(...requestsOf(push, target, clusters, delivery.messageId, now));
     }
   }
@@ -121,7 +121,7 @@ function readAs({ method = "POST", body, headers }: Question, webhook: WebhookCo
   return pushesOf(provider, decoded.value, { headers, host: webhook.host, ...(most !== undefined && { most }) });
 }
 
-type Target = Pick<RenewRequest, "module" | "source" | "webhook">;
+type Target = Pick<RenewRequest, "kind" | "module" | "source" | "webhook">;
 
 function requestsOf(
   push: PushEvent,
@@ -133,7 +133,6 @@ function requestsOf(
   const receivedAt = now.toISOString();
   const ofEach = {
     v: 1,
-    kind: "renew",
     tag: push.tag ?? "",
     digest: push.digest,
     index: push.mediaType !== null && INDEX_TYPES.has(push.mediaType),
@@ -170,7 +169,7 @@ async function storeAll(delivery: Incoming, webhook: WebhookConfig, understood: 
   const byCluster = new Map<string, NewRecord[]>();
   for (const request of understood.requests) {
     const records = byCluster.get(request.cluster) ?? [];
-    records.push({ body: encode(request) });
+    records.push({ body: encode(request), ...(request.kind === "rescan" && { delaySeconds: RESCAN_GATHER_SECONDS }) });
     byCluster.set(request.cluster, records);
   }
   const writes: Promise<void>[] = [];

@@ -21,7 +21,8 @@ function sentAgain(body: string): Redrive {
   if (read.kind === "malformed") return { kind: "refused", why: `not a record that a relay wrote (${read.why}): purge it` };
   if (read.kind === "newer") return { kind: "refused", why: `written by a newer relay (${read.why}): redrive it with that version` };
   const { look: _look, ...request } = read.request;
-  const again = { kind: "renew", nudge: request.nudge + 1, attempt: 0, notBefore: null, refusedSince: null, retries: 0 } as const;
+  const kind = request.kind === "rescan" ? "rescan" : "renew";
+  const again = { kind, nudge: request.nudge + 1, attempt: 0, notBefore: null, refusedSince: null, retries: 0 } as const;
   return { kind: "send", requests: [{ ...request, ...again }] };
 }
 

@@ -59,11 +59,12 @@ export function entryAbout(request: RenewRequest, outcome: Outcome, settlement: 
   // what only asked whether the module came up: the pick-up stays the last that is known
   if (outcome.kind === "failed" && request.look?.pickedUpAt !== undefined && settlement.kind !== "bury") return null;
   if (outcome.kind === "failed") return entry(outcome.error.code, { why: outcome.error.message, buried: settlement.kind === "bury" });
-  return request.kind === "confirm" ? null : entry("DEFERRED", { why: outcome.why });
+  return request.look ? null : entry("DEFERRED", { why: outcome.why });
 }
 
-/** Whether the end of the newest of a group is that of the others too. */
-export const isShared = (outcome: Outcome) => outcome.kind !== "done" || outcome.code === "NUDGED";
+/** Whether the end of the newest of a group is that of the others too. Rescans are of several modules, each with an end of its own. */
+export const isShared = ({ kind }: RenewRequest, outcome: Outcome) =>
+  kind !== "rescan" && (outcome.kind !== "done" || outcome.code === "NUDGED");
 
 /** What the newest one's end is for another of its group: covered by its nudge, or the same push once more. */
 export function sharedBy({ key }: RenewRequest, outcome: Outcome, other: RenewRequest): Outcome {

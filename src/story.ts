@@ -88,8 +88,14 @@ const DONE = new Set([
   "REDEPLOYED",
   "ADOPTED",
   "RESTORED",
+  "OVERRIDDEN",
+  "NO_SOURCE",
+  "RESCAN_UNSUPPORTED",
+  "RELEASE_DEPLOYED",
+  "RELEASE_PENDING",
+  "NO_RELEASE",
 ]);
-const FAILED = new Set(["REFUSED", "MODULE_ERROR", "PURGED", "NOT_FORCED"]);
+const FAILED = new Set(["REFUSED", "MODULE_ERROR", "PURGED", "NOT_FORCED", "RESCAN_REFUSED"]);
 
 /** `buried` says that the record became a dead letter. A stage that a newer relay wrote counts as one on the way. */
 export function stateOf({ stage, detail }: Pick<Entry, "stage" | "detail">): State {
@@ -97,7 +103,18 @@ export function stateOf({ stage, detail }: Pick<Entry, "stage" | "detail">): Sta
   return DONE.has(stage) ? "done" : "waiting";
 }
 
-const FINE = new Set(["PICKED_UP", "RUNNING", "UNVERIFIED", "NOT_OVERRIDDEN", "TAG_DIFFERS", "OTHER_SOURCE"]);
+const FINE = new Set([
+  "PICKED_UP",
+  "RUNNING",
+  "UNVERIFIED",
+  "NOT_OVERRIDDEN",
+  "TAG_DIFFERS",
+  "OTHER_SOURCE",
+  "OVERRIDDEN",
+  "NO_SOURCE",
+  "RELEASE_DEPLOYED",
+  "NO_RELEASE",
+]);
 
 /**
  * True: the cluster runs it, as far as anybody can tell, or has no override that wants it. null: not known yet.

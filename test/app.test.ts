@@ -20,7 +20,7 @@ const AUTH = { authorization: `Bearer ${SECRETS["SECRET"]}` };
 /** An edge over fakes of its ports, and everything that it stored and said. */
 const hash = (text: string) => createHash("sha256").update(text).digest("hex");
 
-function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date } = {}) {
+function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date; rescan?: boolean } = {}) {
   const stored: { cluster: string; record: NewRecord }[] = [];
   const letters: NewDeadLetter[] = [];
   const text: string[] = [];
@@ -34,7 +34,7 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date 
       open: { ...webhook, secret: null, insecure: true },
       "needs-host": { ...webhook, provider: "generic", auth: "token" },
     },
-    sources: [{ ...source, clusters: ["dev", "stage"] }],
+    sources: [{ ...source, clusters: ["dev", "stage"], rescan: options.rescan ?? false }],
   });
   const notes: NewEntry[] = [];
   const journal = {
@@ -118,6 +118,21 @@ describe("a push", () => {
     expect((await ask(`/pushes/${answer.json.key}`, {})).status).toBe(401);
     expect((await ask(`/pushes/${answer.json.key}`, {})).status).toBe(429);
     expect((await ask(`/pushes/${answer.json.key}`)).status).toBe(200);
+  });
+
+  it("to a release channel waits a moment for others like it; without rescans it is not for us", async () => {
+    const channel = event({}, { repository: "deckhouse/modules/echo/release", tag: "alpha" });
+    const e = edge({ rescan: true });
+    expect(await e.post({ events: [channel] })).toMatchObject({ status: 202 });
+    expect(e.stored).toMatchObject([
+      { cluster: "dev", record: { delaySeconds: 5 } },
+      { cluster: "stage", record: { delaySeconds: 5 } },
+    ]);
+    const [first] = e.stored.map(({ record }) => decode(record.body));
+    expect(first).toMatchObject({ request: { kind: "rescan", module: "echo", source: "test", tag: "alpha" } });
+    const off = edge();
+    expect(await off.post({ events: [channel] })).toMatchObject({ status: 200, json: { decision: "skipped", reason: "RESCAN_OFF" } });
+    expect(off.stored).toEqual([]);
   });
 
   it("is stored for every cluster that wants it, then answered 202 with its key", async () => {

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -144,7 +144,7 @@ describe("explain", () => {
     const said = await explain(JSON.stringify([push, { ...push, repository: "r.example.com/other/x" }]), [...bearer, "--json"]);
     expect(said).toMatchObject({ exitCode: 0, err: "" });
     const key = expect.stringMatching(/^[0-9a-f]{32}$/);
-    const renew = { module: "echo", tag: "main", digest: DIGEST, key };
+    const renew = { kind: "renew", module: "echo", tag: "main", digest: DIGEST, key };
     expect(said.json()).toEqual({
       answer: { status: 202, decision: "queued", reason: null, headers: {}, body: { decision: "queued", reason: null, key } },
       events: [event, { ...event, repository: "other/x", id: expect.any(String) }],
@@ -154,6 +154,16 @@ describe("explain", () => {
       ],
       skipped: [{ repository: "other/x", tag: "main", reason: "OTHER_REPOSITORY" }],
     });
+  });
+
+  it("says that a release channel would be scanned, or what is missing for it", async () => {
+    const channel = JSON.stringify([{ ...push, repository: "r.example.com/m/echo/release", tag: "alpha" }]);
+    const off = await explain(channel, bearer);
+    expect(off.out).toContain("m/echo/release:alpha: RESCAN_OFF (rescan: true at the source r.example.com/m would scan it now)");
+    const text = await readFile(config, "utf8");
+    const rescanned = await file("rescan.yaml", text.replace("repo: r.example.com/m", "name: mine, rescan: true, repo: r.example.com/m"));
+    const on = await explain(channel, [...bearer, "--config", rescanned]);
+    expect(on.out).toMatch(/rescan {3}source mine, for module echo, tag alpha, in cluster dev \(key [0-9a-f]{32}\)/);
   });
 
   const nothing = { events: [], requests: [], skipped: [] };

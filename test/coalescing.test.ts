@@ -12,6 +12,7 @@ import { openJournals } from "../src/journals.ts";
 import { openQueues } from "../src/queues.ts";
 import { receive } from "../src/receive.ts";
 import { createSecretReader } from "../src/secrets.ts";
+import { fakeChannels } from "./support/channels.ts";
 import { startWorld } from "./support/deckhouse.ts";
 import { at, configOf, fakeObserver, overrideOf, requestOf, start, webhook } from "./support/relay.ts";
 import { HEAVY_MS, until } from "./support/wait.ts";
@@ -133,6 +134,7 @@ it("100 overrides at once are patched at the configured rate", async () => {
     annotate: async (override: ReturnType<typeof overrideOf>) => (patches.push(Date.now()), override),
     setScanInterval: async (override: ReturnType<typeof overrideOf>) => override,
     close: () => {},
+    channels: fakeChannels().channels,
   };
   const done: string[] = [];
   const queue = {

@@ -133,6 +133,7 @@ clusters:
           aliases: [],
           modules: ["*"],
           clusters: ["dev"],
+          rescan: false,
           registry: null,
         },
       ],
@@ -517,6 +518,12 @@ describe("each problem, with its path and a hint", () => {
       }),
       "sources[1].name: another source has this name",
     ],
+    [
+      "a rescan of a source without a name",
+      withTop({ sources: [{ repo: "r.example.com/a", rescan: true }] }),
+      "sources[0].name: is needed for rescan: it is the ModuleSource that is scanned (kubectl get modulesources shows the names)",
+    ],
+    ["a rescan that is neither on nor off", withSource({ rescan: "yes" }), "sources[0].rescan: expected true or false"],
     ["noise", withSource({ noise: "maybe" }), 'sources[0].noise: expected one of "drop"|"keep"'],
     ["source cluster", withSource({ clusters: ["de"] }), 'sources[0].clusters[0]: no cluster has this name (did you mean "dev"?)'],
     [

@@ -7,8 +7,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { forceCommand } from "../src/cli/force.ts";
 import { FORCE } from "../src/cli/follow.ts";
+import type { ClusterPort } from "../src/cluster/channels.ts";
 import { openKubernetes } from "../src/cluster/kubernetes.ts";
-import type { Overrides } from "../src/cluster/overrides.ts";
 import { consume } from "../src/consume.ts";
 import { consumeContext } from "../src/consumer.ts";
 import { encode } from "../src/event.ts";
@@ -90,7 +90,7 @@ async function startRelay(world: World, clock: Clock, looksMs: readonly number[]
   };
 }
 
-function openOverrides({ api }: World): Promise<Overrides> {
+function openOverrides({ api }: World): Promise<ClusterPort> {
   const token = api.grant("relay", ["get", "patch"]);
   const server = { kind: "server", server: api.url, ca: { kind: "env", name: "CA" }, token: { kind: "env", name: "TOKEN" } } as const;
   return openKubernetes({

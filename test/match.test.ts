@@ -28,8 +28,9 @@ describe("createMatcher", () => {
   it.each([
     ["a push by digest alone", { tag: null }, "NO_TAG"],
     ["another repository", { repository: "library/nginx" }, "OTHER_REPOSITORY"],
-    ["the registration marker", { repository: "deckhouse/modules" }, "OTHER_REPOSITORY"],
-    ["release metadata", { repository: "deckhouse/modules/echo/release" }, "OTHER_REPOSITORY"],
+    ["a registration, as long as rescans are off", { repository: "deckhouse/modules", tag: "echo" }, "RESCAN_OFF"],
+    ["a release channel, likewise", { repository: "deckhouse/modules/echo/release", tag: "alpha" }, "RESCAN_OFF"],
+    ["a release, which no channel names yet", { repository: "deckhouse/modules/echo/release", tag: "v1.2.3" }, "OTHER_REPOSITORY"],
     ["a repository that only begins like the source", { repository: "deckhouse/modules-old/echo" }, "OTHER_REPOSITORY"],
     ["a name no module can have", { repository: "deckhouse/modules/echo_x" }, "OTHER_REPOSITORY"],
     ["another host with the same path", { host: "mirror.example.com" }, "UNKNOWN_HOST"],
@@ -37,6 +38,50 @@ describe("createMatcher", () => {
     ["a signature of cosign", { tag: `sha256-${"0".repeat(64)}.sig` }, "NOISE_TAG"],
   ])("skips %s", (_, part, reason) => {
     expect(reasonOf(part)).toBe(reason);
+  });
+
+  describe("with rescans", () => {
+    const rescanned = { ...source, rescan: true };
+    const does = (part: Partial<PushEvent>, sources = [rescanned], allowed: string[] | null = null) => {
+      const match = createMatcher(sources, allowed)(push(part));
+      return match.kind === "match" ? `${match.does} ${match.source.name} for ${match.module}` : match.reason;
+    };
+
+    it.each(["alpha", "beta", "early-access", "stable", "rock-solid", "lts"])("takes %s as a channel", (tag) => {
+      expect(does({ repository: "deckhouse/modules/echo/release", tag })).toBe("rescan test for echo");
+    });
+
+    it.each([
+      ["a release by its version", { repository: "deckhouse/modules/echo/release", tag: "v1.2.3" }, "OTHER_REPOSITORY"],
+      ["a channel of another spelling", { repository: "deckhouse/modules/echo/release", tag: "Alpha" }, "OTHER_REPOSITORY"],
+      ["a channel without a module", { repository: "deckhouse/modules/release", tag: "alpha" }, "renew test for release"],
+      ["what lies deeper", { repository: "deckhouse/modules/echo/extra/release", tag: "alpha" }, "OTHER_REPOSITORY"],
+      ["a channel by digest alone", { repository: "deckhouse/modules/echo/release", tag: null }, "NO_TAG"],
+      ["a registration", { repository: "deckhouse/modules", tag: "echo" }, "rescan test for echo"],
+      ["a tag there that no module can have", { repository: "deckhouse/modules", tag: "Echo_1" }, "OTHER_REPOSITORY"],
+      ["a module called like a channel", { repository: "deckhouse/modules", tag: "alpha" }, "rescan test for alpha"],
+      ["the module's own image, as ever", { tag: "alpha" }, "renew test for echo"],
+      [
+        "a channel on another host",
+        { host: "mirror.example.com", repository: "deckhouse/modules/echo/release", tag: "alpha" },
+        "OTHER_REPOSITORY",
+      ],
+    ])("%s", (_, part, found) => {
+      expect(does(part)).toBe(found);
+    });
+
+    it("keeps to the source's modules, to the webhook's sources and to aliases", () => {
+      const channel = { repository: "deckhouse/modules/echo/release", tag: "alpha" };
+      expect(does(channel, [{ ...rescanned, modules: ["other"] }])).toBe("OTHER_MODULE");
+      expect(does(channel, [rescanned], ["another"])).toBe("OTHER_MODULE");
+      const aliased = { ...rescanned, aliases: ["harbor.corp.example/d8"] };
+      expect(does({ host: "harbor.corp.example", repository: "d8/echo/release", tag: "alpha" }, [aliased])).toBe("rescan test for echo");
+    });
+
+    it("renews a module of one source where another source's registrations could lie", () => {
+      const inner = { ...rescanned, repo: "registry.example.com/deckhouse/modules/team", name: "team" };
+      expect(does({ repository: "deckhouse/modules/team", tag: "main" }, [rescanned, inner])).toBe("renew test for team");
+    });
   });
 
   it("treats a default port, letter case and Docker Hub's other names as the same host", () => {

@@ -9,13 +9,15 @@ import { startFauxqs } from "fauxqs";
 import { afterEach, beforeEach, expect, it, onTestFinished, vi } from "vitest";
 import { consume } from "../src/consume.ts";
 import { consumeContext } from "../src/consumer.ts";
-import type { Override, Overrides } from "../src/cluster/overrides.ts";
+import type { ClusterPort } from "../src/cluster/channels.ts";
+import type { Override } from "../src/cluster/overrides.ts";
 import { encode } from "../src/event.ts";
 import { MAX_RECEIVES } from "../src/limits.ts";
 import { RelayError } from "../src/outcome.ts";
 import { openEmbedded } from "../src/queue/embedded.ts";
 import type { Queue } from "../src/queue/queue.ts";
 import { openSqs } from "../src/queue/sqs.ts";
+import { fakeChannels } from "./support/channels.ts";
 import { configOf, fakeObserver, overrideOf, requestOf, start } from "./support/relay.ts";
 import { HEAVY_MS } from "./support/wait.ts";
 
@@ -59,7 +61,7 @@ function server(answersProbes: boolean) {
     if (isAway && !(isProbe && answersProbes)) throw new RelayError("CLUSTER_UNREACHABLE", "connect ECONNREFUSED");
     return answer;
   };
-  const overrides: Overrides = {
+  const overrides: ClusterPort = {
     cluster: "dev",
     get: async (name) => ask(name.endsWith("0") ? overrideOf({ name }) : null),
     annotate: async (override: Override) => ask(override),
@@ -70,6 +72,7 @@ function server(answersProbes: boolean) {
     tell: async () => {},
     state: async () => null,
     close() {},
+    channels: fakeChannels().channels,
   };
   return { overrides, requests, comeBack: () => void (isAway = false) };
 }

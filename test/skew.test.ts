@@ -18,6 +18,7 @@ import { RelayError, toRelayError } from "../src/outcome.ts";
 import type { NewDeadLetter, NewRecord } from "../src/queue/queue.ts";
 import { answers, asks, refusal } from "../src/queue/hub/wire.ts";
 import { renew } from "../src/renew.ts";
+import { rescan } from "../src/rescan.ts";
 import { settlementOf } from "../src/settle.ts";
 import { at, digestOf, fakeCluster, fakeContext, fakeObserver, overrideOf, requestOf, start } from "./support/relay.ts";
 
@@ -92,7 +93,7 @@ describe("records of other releases", () => {
 
   it.each([
     ["a later version", FIRST_RENEW.replace(`"v":1`, `"v":2`).replace(`"module":"echo"`, `"modules":["echo"]`)],
-    ["a kind that came later", FIRST_RENEW.replace(`"kind":"renew"`, `"kind":"rescan"`)],
+    ["a kind that came later", FIRST_RENEW.replace(`"kind":"renew"`, `"kind":"later"`)],
   ])("wait, as they are, for a worker that knows them: %s", async (_what, body) => {
     const { context, deferred, buried, codes, cluster } = world();
     await consume([recordOf(body)], context);
@@ -101,7 +102,18 @@ describe("records of other releases", () => {
   });
 });
 
+/** The first worker lets wait, as they are, what is of these versions and of none of its kinds. Frozen likewise. */
+const firstWaits = z.object({ v: z.literal(1), kind: z.string().refine((kind) => !["renew", "confirm"].includes(kind)) });
+
 describe("records of this release", () => {
+  it("of a kind that the first one's worker does not know wait there for a newer one", async () => {
+    const { context, take } = fakeContext(fakeCluster(null));
+    const request = requestOf({ kind: "rescan", tag: "alpha" });
+    await rescan(request, context);
+    const bodies = [encode(request), ...take().map(({ body }) => body)];
+    expect(bodies.map((body) => firstWaits.safeParse(JSON.parse(body)).success)).toEqual([true, true]);
+  });
+
   it("are read by the first one's worker, each in each form that it is written in", async () => {
     const written = await writtenNow();
     expect(written.map(([what]) => what)).toEqual(["renew", "after a 403", "in hops", "confirm", "next look", "renudge", "watch"]);

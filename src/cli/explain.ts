@@ -173,7 +173,14 @@ function contractOf({ status, decision, reason, headers, body }: Answer, { under
   return {
     answer: { status, decision, reason, headers, ...(body !== null && { body }) },
     events: understood?.events ?? [],
-    requests: (understood?.requests ?? []).map(({ cluster, module, tag, digest, key }) => ({ cluster, module, tag, digest, key })),
+    requests: (understood?.requests ?? []).map(({ kind, cluster, module, tag, digest, key }) => ({
+      kind,
+      cluster,
+      module,
+      tag,
+      digest,
+      key,
+    })),
     skipped: (understood?.skipped ?? []).map(({ repository, tag, reason: why }) => ({ repository, tag, reason: why })),
   };
 }
@@ -187,7 +194,8 @@ function prose(what: string, { status, decision, reason }: Answer, { understood 
     (event) => `  push     ${imageOf(event)}${event.tag !== null && event.digest !== null ? ` ${event.digest}` : ""}`,
   );
   const requests = (understood?.requests ?? []).map(
-    (each) => `  renew    module ${each.module}, tag ${each.tag}, in cluster ${each.cluster} (key ${each.key})`,
+    ({ kind, source, module, tag, cluster, key }) =>
+      `  ${kind === "rescan" ? `rescan   source ${source}, for` : "renew   "} module ${module}, tag ${tag}, in cluster ${cluster} (key ${key})`,
   );
   const skipped = (understood?.skipped ?? []).map((each) => {
     const what = each.repository === null ? "the delivery" : `${each.repository}${each.tag === null ? "" : `:${each.tag}`}`;

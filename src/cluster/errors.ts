@@ -50,11 +50,11 @@ export function isDropped(thrown: unknown): boolean {
 /** Any 404. For discovery: the version is not served. */
 export const isMissing = (thrown: unknown): boolean => answerOf(thrown)?.code === 404;
 
-/** A 404 that says of this very override that it is not there. Any other 404 says nothing about the override. */
-export function isNotFound(thrown: unknown, module: string): boolean {
+/** A 404 that says of this very object that it is not there. Any other 404 says nothing about it. */
+export function isNotFound(thrown: unknown, name: string, plural = PLURAL): boolean {
   const got = answerOf(thrown);
   const details = got?.status?.details;
-  return got?.code === 404 && got.status?.reason === "NotFound" && details?.kind === PLURAL && details.name === module;
+  return got?.code === 404 && got.status?.reason === "NotFound" && details?.kind === plural && details.name === name;
 }
 
 /** Never gives a token, a header or more than a line of text. */

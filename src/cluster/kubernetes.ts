@@ -5,12 +5,12 @@ import { RelayError } from "../outcome.ts";
 import type * as library from "./client-node.ts";
 import { Connection, CORE } from "./connection.ts";
 import { Credentials, type ReadSecret } from "./credentials.ts";
+import type { ClusterPort } from "./channels.ts";
 import { isMissing, isNotFound, PLURAL, toClusterError } from "./errors.ts";
-import type { ModuleState, Override, OverrideEvent, Overrides } from "./overrides.ts";
-import { leftover, type Found, readFound, readList, readState } from "./read.ts";
+import { KubernetesChannels } from "./kubernetes-channels.ts";
+import type { ModuleState, Override, OverrideEvent } from "./overrides.ts";
+import { GROUP, leftover, MANAGER, type Found, readFound, readList, readState } from "./read.ts";
 
-const GROUP = "deckhouse.io";
-const MANAGER = "mpo-relay";
 const VERSIONS = ["v1alpha2", "v1alpha1"] as const;
 type Version = (typeof VERSIONS)[number];
 // An upgrade adds v1alpha2 while v1alpha1 is still served, which no 404 tells.
@@ -20,7 +20,7 @@ const EVENTS_NAMESPACE = "default";
 const EVENT_LENGTH = 1024;
 
 /**
- * The ModulePullOverrides of the cluster that `kubernetes` names. `timeoutMs` holds for each request.
+ * The ModulePullOverrides and ModuleSources of the cluster that `kubernetes` names. `timeoutMs` holds for each request.
  * For one's own kubeconfig: `{ kind: "kubeconfig", kubeconfig: null, context }`.
  * Makes no request. Throws RelayError CLUSTER_UNAUTHORIZED where the kubeconfig, context or token cannot be read.
  */
@@ -29,15 +29,16 @@ export async function openKubernetes(options: {
   kubernetes: KubernetesConfig;
   readSecret: ReadSecret;
   timeoutMs?: number;
-}): Promise<Overrides> {
+}): Promise<ClusterPort> {
   const client = await import("./client-node.ts");
   const credentials = new Credentials(() => new client.KubeConfig(), options.kubernetes, options.readSecret);
   await credentials.current();
   return new KubernetesOverrides(options.cluster, client, new Connection(client, credentials, options.timeoutMs ?? 5000));
 }
 
-class KubernetesOverrides implements Overrides {
+class KubernetesOverrides implements ClusterPort {
   readonly cluster: string;
+  readonly channels: ClusterPort["channels"];
   readonly #library: typeof library;
   readonly #connection: Connection;
   /** Of each override that was seen: Events are found by it. */
@@ -50,6 +51,7 @@ class KubernetesOverrides implements Overrides {
     this.cluster = cluster;
     this.#library = client;
     this.#connection = connection;
+    this.channels = new KubernetesChannels(client, connection);
   }
 
   async get(module: string): Promise<Override | null> {

@@ -5,6 +5,10 @@ import { RelayError } from "../outcome.ts";
 import { keeperOf, managedFields } from "./gitops.ts";
 import type { ModuleState, Override } from "./overrides.ts";
 
+export const GROUP = "deckhouse.io";
+/** The field manager of what we write. */
+export const MANAGER = "mpo-relay";
+
 const texts = z
   .record(z.string(), z.string())
   .nullish()

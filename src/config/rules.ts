@@ -30,7 +30,7 @@ const webhook = z.object({
   region: given,
   endpoint: given,
 });
-const source = z.object({ repo: word, name: word, aliases: words, clusters: words });
+const source = z.object({ repo: word, name: word, aliases: words, clusters: words, rescan: given });
 const cluster = lentSketch.extend({ queue: word, deadLetters: word });
 const sketch = z.object({
   webhooks: z.record(z.string(), webhook.catch({})).catch({}),
@@ -148,6 +148,12 @@ function sourceRules({ webhooks, sources, clusters }: Sketch, problem: Tell): vo
     for (const [unknown, wanted] of (each.clusters ?? []).entries()) {
       if (!names.includes(wanted)) problem([...path, "clusters", unknown], "no cluster has this name", suggestion(wanted, names));
     }
+    if (each.rescan === true && typeof each.name !== "string")
+      problem(
+        [...path, "name"],
+        "is needed for rescan: it is the ModuleSource that is scanned",
+        "kubectl get modulesources shows the names",
+      );
     const repos = [
       { at: [...path, "repo"], text: each.repo },
       ...(each.aliases ?? []).map((text, alias) => ({ at: [...path, "aliases", alias], text })),

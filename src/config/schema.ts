@@ -34,6 +34,7 @@ export function relaySchema(folder: string) {
     aliases: z.array(repo).default([]),
     modules: z.array(text).min(1, "names no module: leave it out to take all").default(["*"]),
     clusters: optional(z.array(text).min(1, "names no cluster: leave it out to take all")),
+    rescan: z.boolean().default(false),
     registry: optional(registryAccess(folder)),
   });
   const cluster = block({

@@ -52,6 +52,8 @@ export interface Era {
   readonly onDelete: "stays" | "goes with rollback" | "goes";
   /** A scan interval of `0s` counts as 15 s; otherwise it means that nothing is looked at by itself. */
   readonly pollsAtZero: boolean;
+  /** A ModuleSource has a `scanInterval`: https://github.com/deckhouse/deckhouse/pull/17622 (v1.75) */
+  readonly sourcesHaveInterval: boolean;
   /** Milliseconds. https://pkg.go.dev/k8s.io/client-go/util/workqueue#NewTypedItemExponentialFailureRateLimiter */
   readonly firstBackoffMs: number;
 }
@@ -99,6 +101,7 @@ const e1: Era = {
   restarts: true,
   onDelete: "stays",
   pollsAtZero: false,
+  sourcesHaveInterval: false,
   firstBackoffMs: 500,
 };
 /** As it was at its end, about v1.66: an invalid image is not tried again until something happens to the override. */
@@ -139,6 +142,7 @@ const e4: Era = {
   sourceOf: (_, module) => SOURCE_OF_REPOSITORY[module?.repository ?? ""] ?? module?.repository ?? "",
   messages: { ...e3.messages, deployError: null },
   afterInvalid: "back-off",
+  sourcesHaveInterval: true,
   cleanup: { in: "annotations", key: "modules.deckhouse.io/renew", stale: false },
   forcedBy: "modules.deckhouse.io/renew",
 };

@@ -167,7 +167,7 @@ function write({ kube, clock }: Context, override: PullOverride, status: Partial
 }
 
 /** null (no requeue at all) for `0s`, but in newer versions. */
-function intervalOf(text: string | null, pollsAtZero: boolean): number | null {
+export function intervalOf(text: string | null, pollsAtZero: boolean): number | null {
   return intervalMs(text) || (pollsAtZero ? intervalMs(null) : null);
 }
 

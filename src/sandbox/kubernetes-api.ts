@@ -47,6 +47,7 @@ export async function startKubernetesApi(options: {
       expireHistory: () => store.expireHistory(),
     },
     grant: (user, verbs) => users.grant(user, verbs),
+    setScannable: (scannable) => store.setUnknown("modulesources", "scanInterval", !scannable),
     setServed: (versions) => {
       store.setServed(newestFirst(versions));
       server.endUnserved();

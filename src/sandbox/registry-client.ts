@@ -8,11 +8,16 @@ const TIMEOUT_MS = 10_000;
 
 /**
  * Pushes a one-layer image that differs from every other to `<url>/<repository>:<tag>`; gives its digest.
- * `url` is `http://host:port`. With `index: true` the tag holds an index whose linux/amd64 child is that image; the digest is the index's.
+ * `url` is `http://host:port`. `version` stands in its version.json, by default the tag. With `index: true` the tag holds an index whose linux/amd64 child is that image; the digest is the index's.
  */
-export async function pushImage(url: string, repository: string, tag: string, options: { index?: boolean } = {}): Promise<string> {
+export async function pushImage(
+  url: string,
+  repository: string,
+  tag: string,
+  options: { index?: boolean; version?: string } = {},
+): Promise<string> {
   const base = `${url}/v2/${repository}`;
-  const tar = tarOf("version.json", JSON.stringify({ version: tag, build: randomUUID() }));
+  const tar = tarOf("version.json", JSON.stringify({ version: options.version ?? tag, build: randomUUID() }));
   const layer = await pushBlob(base, gzipSync(tar));
   const rootfs = { type: "layers", diff_ids: [digestOf(tar)] };
   const config = await pushBlob(base, Buffer.from(JSON.stringify({ architecture: "amd64", os: "linux", rootfs })));

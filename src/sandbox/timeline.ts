@@ -71,7 +71,7 @@ export function timeline(news: (news: PushNews | AlarmNews) => void): Observer {
     outcome({ event, outcome, key, ...fields }: OutcomeLine) {
       const line = lineSchema.parse(fields);
       const image = line.image ?? (line.repository == null ? null : `${line.repository}:${line.tag ?? ""}`);
-      const isLook = outcome === "DEFERRED" && line.kind === "confirm"; // the next look is no news, a nudge that has to wait is
+      const isLook = outcome === "DEFERRED" && line.kind !== "renew"; // the next look is no news, a nudge that has to wait is
       if (event === "process" || image === null || isLook || QUIET.has(outcome)) return;
       const why = line.why ?? line.hint ?? line.message;
       const base = {

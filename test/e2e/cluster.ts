@@ -38,7 +38,7 @@ export async function startCluster(options: {
   const kube = await startKubeApiserver();
   try {
     await kube.apply(await crds(version));
-    for (const plural of ["modulesources", "modules"]) await kube.served("deckhouse.io", "v1alpha1", plural);
+    for (const plural of ["modulesources", "modulereleases", "modules"]) await kube.served("deckhouse.io", "v1alpha1", plural);
     await kube.served("deckhouse.io", version, "modulepulloverrides");
     const { namespace, objects } = await rights();
     await kube.apply([...objects, ...moduleObjects(options.repo, options.modules, version)]);

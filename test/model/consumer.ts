@@ -8,6 +8,7 @@ import type { QueueRecord } from "../../src/queue/queue.ts";
 import type { ClusterModel, ClusterPort } from "./cluster.ts";
 import type { QueueModel, QueuePort } from "./queue.ts";
 import { Process, SECOND, type World } from "./world.ts";
+import { fakeChannels } from "../support/channels.ts";
 
 export const CLUSTER = "dev";
 export const TUNING = {
@@ -77,6 +78,7 @@ export class Consumer {
     const context = {
       cluster: CLUSTER,
       overrides,
+      channels: fakeChannels().channels,
       queue: this.#isLambda ? lambdaPort(port) : port,
       observer,
       send: port.send,

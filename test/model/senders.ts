@@ -47,7 +47,7 @@ function configOf(): RelayConfig {
   }
   return {
     webhooks,
-    sources: [{ repo: REPO, name: "test", noise: "drop", aliases: [], modules: ["*"], clusters: [CLUSTER], registry: null }],
+    sources: [{ repo: REPO, name: "test", noise: "drop", aliases: [], modules: ["*"], clusters: [CLUSTER], rescan: false, registry: null }],
     clusters: {
       [CLUSTER]: {
         queue: { kind: "embedded", folder: "/nowhere" },

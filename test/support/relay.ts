@@ -5,6 +5,7 @@ import type { RenewRequest } from "../../src/event.ts";
 import type { AlarmLine, Observer, OutcomeLine } from "../../src/observe.ts";
 import { RelayError } from "../../src/outcome.ts";
 import type { NewRecord } from "../../src/queue/queue.ts";
+import { fakeChannels } from "./channels.ts";
 
 export const digestOf = (char: string) => `sha256:${char.repeat(64)}`;
 
@@ -15,6 +16,7 @@ export const source: SourceConfig = {
   aliases: [],
   modules: ["*"],
   clusters: ["dev"],
+  rescan: false,
   registry: null,
 };
 export const webhook: WebhookConfig = {
@@ -180,16 +182,20 @@ export function fakeObserver() {
 export function fakeContext(cluster = fakeCluster()) {
   let seconds = 0;
   const sent: NewRecord[] = [];
+  const now = () => new Date(start.getTime() + seconds * 1000);
+  const source = fakeChannels(now);
   return {
     cluster,
+    source,
     sent,
     /** Records sent since the last call. */
     take: () => sent.splice(0),
     wait: (more: number) => (seconds += more),
     context: {
       overrides: cluster.overrides,
+      channels: source.channels,
       send: async (records: readonly NewRecord[]) => void sent.push(...records),
-      now: () => new Date(start.getTime() + seconds * 1000),
+      now,
       tuning: configOf().tuning,
       pace: async () => {},
     },

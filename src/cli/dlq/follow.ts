@@ -83,6 +83,7 @@ export function endingOf(
   elapsedMs: number,
   now: Date,
 ): Omit<Ending, "id"> | { waitsFor: string } {
+  if (request.kind === "rescan") return { outcome: "UNKNOWN", text: "a rescan; `mpo-relay history` tells what came of it", isWell: true };
   if (!seen) return { outcome: "NOT_OVERRIDDEN", text: "there is no such override: nothing to renew", isWell: true };
   if (seen.imageTag !== request.tag)
     return { outcome: "TAG_DIFFERS", text: `the override follows ${seen.imageTag}: nothing to renew`, isWell: true };

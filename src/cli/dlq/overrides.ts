@@ -31,6 +31,10 @@ export function createLooker(config: RelayConfig): Looker {
 
 /** What an override looks like now, beside the push that a letter is about. */
 export function portrait(request: RenewRequest, seen: Override | null): string[] {
+  if (request.kind === "rescan") {
+    const what = `this makes Deckhouse scan ${request.source} for ${request.image}`;
+    return [seen ? `there is one now, so nothing would be scanned` : `there is none; ${what}`];
+  }
   if (!seen) return [`there is no ModulePullOverride ${request.module} now: nothing would be renewed`];
   const { imageTag, status, scanInterval } = seen;
   const newest = nudgeOf(seen);

@@ -10,7 +10,7 @@ export function managersAfter(
   entries: readonly ManagedFields[],
   before: Fields | undefined,
   after: Fields | undefined,
-  { manager, apiVersion }: { readonly manager: string; readonly apiVersion: string },
+  { manager, apiVersion, time }: { readonly manager: string; readonly apiVersion: string; readonly time: string },
 ): readonly ManagedFields[] {
   const fields = Object.keys({ ...before, ...after });
   const changed = fields.filter((field) => !isDeepStrictEqual(before?.[field], after?.[field])).map((field) => `f:${field}`);
@@ -25,6 +25,7 @@ export function managersAfter(
       manager: name,
       operation: "Update",
       apiVersion,
+      time: name === manager ? time : (entries.find((entry) => entry.manager === name)?.time ?? time),
       fieldsType: "FieldsV1",
       fieldsV1: { "f:spec": Object.fromEntries(theirs.map((field) => [field, {}])) },
     }));

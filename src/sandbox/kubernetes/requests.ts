@@ -13,6 +13,10 @@ export interface Target extends Rendering {
   readonly name: string | null;
   readonly status: boolean;
 }
+interface Selectors {
+  readonly fieldSelector: string | null;
+  readonly labelSelector: string | null;
+}
 export interface Answer {
   readonly code: number;
   readonly body: unknown;
@@ -49,7 +53,7 @@ export function answer(
   method: string,
   contentType: string,
   text: string,
-  { fieldSelector, manager }: { readonly fieldSelector: string | null; readonly manager: string },
+  { manager, ...selectors }: Selectors & { readonly manager: string },
 ): Answer {
   const { plural } = target.resource;
   const { name } = target;
@@ -58,7 +62,7 @@ export function answer(
     if (!isSystem && !target.status) checkPolicies(target.resource, before, after);
   };
   if (name === null) {
-    if (method === "GET") return { code: 200, body: listed(store, target, fieldSelector) };
+    if (method === "GET") return { code: 200, body: listed(store, target, selectors) };
     if (method === "POST") return ok(create(store, target, parse(text), admit, manager), 201);
     throw methodNotAllowed();
   }
@@ -92,9 +96,26 @@ export function selectedName(fieldSelector: string | null): string | null {
   return name;
 }
 
-function listed(store: ObjectStore, target: Target, fieldSelector: string | null): unknown {
+/** Of label selectors the equalities alone: `module=echo,source=test`. */
+function selectedLabels(labelSelector: string | null): (readonly [string, string])[] {
+  return (labelSelector ?? "")
+    .split(",")
+    .filter((part) => part !== "")
+    .map((part) => {
+      const [, key, value] = /^([^!=\s]+)==?([^!=\s]*)$/.exec(part) ?? [];
+      if (key === undefined || value === undefined) throw badRequest(`the stand-in knows no such label selector: ${part}`);
+      return [key, value] as const;
+    });
+}
+
+function listed(store: ObjectStore, target: Target, { fieldSelector, labelSelector }: Selectors): unknown {
   const name = selectedName(fieldSelector);
-  const objects = store.list(target.resource.plural).filter((object) => name === null || object.metadata.name === name);
+  const labels = selectedLabels(labelSelector);
+  const objects = store
+    .list(target.resource.plural)
+    .filter(
+      ({ metadata }) => (name === null || metadata.name === name) && labels.every(([key, value]) => metadata.labels?.[key] === value),
+    );
   return renderList(target, objects, { resourceVersion: String(store.version) });
 }
 

@@ -68,6 +68,26 @@ const RESOURCES: readonly Resource[] = [
     }),
   },
   {
+    plural: "modulereleases",
+    singular: "modulerelease",
+    kind: "ModuleRelease",
+    shortNames: ["mr"],
+    versions: ["v1alpha1"],
+    columns: [
+      { name: "Phase", type: "string", value: (object) => object.status?.["phase"] },
+      { name: "Update policy", type: "string", value: (object) => object.metadata.labels?.["modules.deckhouse.io/update-policy"] },
+      { name: "Transition time", type: "date", value: (object) => object.status?.["transitionTime"] },
+      { name: "Message", type: "string", value: (object) => object.status?.["message"] },
+    ],
+    rules: () => ({
+      moduleName: { type: "string", required: true },
+      version: { type: "string", required: true },
+      weight: { type: "integer" },
+      applyAfter: { type: "string" },
+      changelog: { type: "object" },
+    }),
+  },
+  {
     plural: "modules",
     singular: "module",
     kind: "Module",

@@ -109,12 +109,12 @@ export class ApiServer {
     const { plural } = target.resource;
     const verb = verbOf(method, target, watch);
     if (!user.may(verb, target.status)) throw forbidden(user.name, verb, target.status ? `${plural}/status` : plural, target.name ?? "");
-    const fieldSelector = url.searchParams.get("fieldSelector");
+    const selectors = { fieldSelector: url.searchParams.get("fieldSelector"), labelSelector: url.searchParams.get("labelSelector") };
     if (method === "GET" && watch) return this.#watch(target, url.searchParams, response);
 
     const contentType = (request.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
     const manager = url.searchParams.get("fieldManager") ?? (request.headers["user-agent"]?.split("/")[0] || "unknown");
-    const { code, body: reply } = answer(this.#store, target, user.isSystem, method, contentType, body, { fieldSelector, manager });
+    const { code, body: reply } = answer(this.#store, target, user.isSystem, method, contentType, body, { ...selectors, manager });
     if (target.version !== this.#store.servedOf(target.resource)[0]) {
       response.setHeader("warning", `299 - "deckhouse.io/${target.version} ${target.resource.kind} is deprecated"`);
     }

@@ -26,6 +26,9 @@ export class ObjectStore implements Store {
   #oldest = 1000;
   #served: readonly string[];
 
+  /** Fields of `spec` that this cluster's definitions do not have yet. */
+  #unknown: ReadonlySet<string> = new Set();
+
   constructor(served: readonly string[]) {
     this.#served = served;
   }
@@ -42,6 +45,11 @@ export class ObjectStore implements Store {
 
   setServed(versions: readonly string[]): void {
     this.#served = versions;
+  }
+
+  setUnknown(plural: Plural, field: string, isUnknown: boolean): void {
+    const key = `${plural}.${field}`;
+    this.#unknown = new Set([...this.#unknown].filter((each) => each !== key).concat(isUnknown ? [key] : []));
   }
 
   get(plural: Plural, name: string): KubeObject | null {
@@ -65,7 +73,7 @@ export class ObjectStore implements Store {
     if (this.#of(plural).has(name)) throw alreadyExists(plural, name);
     this.#validate(resource, version, name, { ...object });
     const { properties } = object;
-    const spec = object.spec && settle(resource, this.#storedVersion(plural), object.spec);
+    const spec = object.spec && this.#settle(resource, object.spec);
     return this.#store(plural, "ADDED", null, {
       apiVersion: apiVersionOf(version),
       kind: resource.kind,
@@ -105,7 +113,7 @@ export class ObjectStore implements Store {
     if (metadata["resourceVersion"] !== current.metadata.resourceVersion) throw conflict(plural, name);
     if (options.status) return this.#store(plural, "MODIFIED", current, withField(current, "status", edited["status"]));
     this.#validate(resource, version, name, edited);
-    const spec = isFields(edited["spec"]) ? settle(resource, this.#storedVersion(plural), edited["spec"]) : undefined;
+    const spec = isFields(edited["spec"]) ? this.#settle(resource, edited["spec"]) : undefined;
     const next = withField(withField(current, "spec", spec), "properties", edited["properties"]);
     const generation = current.metadata.generation + (isDeepStrictEqual(spec, current.spec) ? 0 : 1);
     const { labels: _labels, annotations: _annotations, finalizers: _finalizers, ...own } = current.metadata;
@@ -175,6 +183,11 @@ export class ObjectStore implements Store {
     if (causes.length > 0) throw invalid(resource.kind, name, causes);
   }
 
+  #settle(resource: Resource, spec: Fields): Fields {
+    const known = Object.entries(spec).filter(([field]) => !this.#unknown.has(`${resource.plural}.${field}`));
+    return settle(resource, this.#storedVersion(resource.plural), Object.fromEntries(known));
+  }
+
   #of(plural: Plural): Map<string, KubeObject> {
     const objects = this.#objects.get(plural) ?? new Map<string, KubeObject>();
     this.#objects.set(plural, objects);
@@ -200,7 +213,8 @@ function managers(
   manager: string | null,
   version: string,
 ): Pick<KubeObject["metadata"], "managedFields"> {
-  const managedFields = manager === null ? entries : managersAfter(entries, before, after, { manager, apiVersion: apiVersionOf(version) });
+  const managedFields =
+    manager === null ? entries : managersAfter(entries, before, after, { manager, apiVersion: apiVersionOf(version), time: now() });
   return managedFields.length > 0 ? { managedFields } : {};
 }
 

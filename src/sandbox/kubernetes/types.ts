@@ -1,7 +1,7 @@
 /** The shapes of the sandbox's Kubernetes API stand-in: objects, the in-process store, faults that tests order. */
 
 export type Fields = Readonly<Record<string, unknown>>;
-export type Plural = "modulepulloverrides" | "modulesources" | "modules";
+export type Plural = "modulepulloverrides" | "modulesources" | "modulereleases" | "modules";
 export type OverrideVersion = "v1alpha1" | "v1alpha2";
 
 /**
@@ -26,6 +26,8 @@ export interface ManagedFields {
   readonly manager: string;
   readonly operation: "Update";
   readonly apiVersion: string;
+  /** When it last changed a field that it owns now. */
+  readonly time: string;
   readonly fieldsType: "FieldsV1";
   readonly fieldsV1: { readonly "f:spec": Fields };
 }
@@ -124,6 +126,8 @@ export interface KubernetesApi {
    * Asked again for the same user it changes the verbs and gives the same token.
    */
   grant(user: string, verbs: readonly Verb[]): string;
+  /** Whether ModuleSources have a `spec.scanInterval` from now on, as from Deckhouse v1.75 on; otherwise it is pruned from whatever is written. */
+  setScannable(scannable: boolean): void;
   /** Which versions of ModulePullOverride are served from now on; other versions are answered 404 in plain text. Watches of those end. */
   setServed(versions: readonly OverrideVersion[]): void;
   /** Since start: accepted TCP connections and requests. */

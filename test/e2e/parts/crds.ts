@@ -5,11 +5,11 @@ import { join } from "node:path";
 import * as z from "zod";
 
 const CRDS = join(import.meta.dirname, "../crds");
-const RIGHTS = join(import.meta.dirname, "../../../infra/cluster/base");
+const RIGHTS = join(import.meta.dirname, "../../../infra/cluster");
 
-/** ModulePullOverrides in that version, and no other, is what the cluster serves; ModuleSources and Modules come along. */
+/** ModulePullOverrides in that version, and no other, is what the cluster serves; ModuleSources, ModuleReleases and Modules come along. */
 export async function crds(overrides: "v1alpha1" | "v1alpha2"): Promise<KubernetesObject[]> {
-  const files = [`modulepulloverrides.${overrides}.yaml`, "modulesources.yaml", "modules.yaml"];
+  const files = [`modulepulloverrides.${overrides}.yaml`, "modulesources.yaml", "modulereleases.yaml", "modules.yaml"];
   return (await Promise.all(files.map((file) => objectsOf(join(CRDS, file))))).flat();
 }
 
@@ -17,14 +17,22 @@ const kustomization = z.object({ resources: z.array(z.string()) });
 
 /** What `kubectl apply -k infra/cluster/base` creates: a namespace, a service account and its rights. */
 export async function rights(): Promise<{ namespace: string; objects: KubernetesObject[] }> {
-  const { resources } = kustomization.parse(loadYaml(await readFile(join(RIGHTS, "kustomization.yaml"), "utf8")));
-  const objects = (await Promise.all(resources.map((file) => objectsOf(join(RIGHTS, file))))).flat();
+  const objects = await rightsIn("base");
   const namespace = objects.find(({ kind }) => kind === "ServiceAccount")?.metadata?.namespace;
   if (namespace === undefined) throw new Error("infra/cluster/base has no service account with a namespace");
   return { namespace, objects };
 }
 
+/** What `kubectl apply -k infra/cluster/rescan` creates, once that source's name is written where the page says. */
+export const rescanRights = (source: string) => rightsIn("rescan", (text) => text.replace("[my-modules]", `[${source}]`));
+
+async function rightsIn(folder: string, edit = (text: string) => text): Promise<KubernetesObject[]> {
+  const at = (file: string) => join(RIGHTS, folder, file);
+  const { resources } = kustomization.parse(loadYaml(await readFile(at("kustomization.yaml"), "utf8")));
+  return (await Promise.all(resources.map((file) => objectsOf(at(file), edit)))).flat();
+}
+
 /** All objects of a YAML file. */
-async function objectsOf(file: string): Promise<KubernetesObject[]> {
-  return loadAllYaml(await readFile(file, "utf8"));
+async function objectsOf(file: string, edit = (text: string) => text): Promise<KubernetesObject[]> {
+  return loadAllYaml(edit(await readFile(file, "utf8")));
 }
