@@ -11,6 +11,7 @@ import { renewCommand } from "./renew.ts";
 import { sandboxCommand } from "./sandbox.ts";
 import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
+import { sourceCommand } from "./source/index.ts";
 import { type ExitCode, Failure, messageOf, type Terminal } from "./terminal.ts";
 import { webhookCommand } from "./webhook.ts";
 import { workerCommand } from "./worker.ts";
@@ -32,6 +33,7 @@ function createProgram(terminal: Terminal): Command {
     sendCommand,
     announceCommand,
     explainCommand,
+    sourceCommand,
     historyCommand,
     dlqCommand,
     renewCommand,

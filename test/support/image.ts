@@ -33,9 +33,11 @@ export function imageOfLayers(...layers: readonly Buffer[]) {
     digest: sha256(bytes),
     size: bytes.length,
   }));
-  const manifest = JSON.stringify({ schemaVersion: 2, mediaType: OCI_MANIFEST, layers: descriptors });
+  const config = JSON.stringify({ architecture: "amd64", os: "linux", rootfs: { type: "layers", diff_ids: layers.map(() => sha256("")) } });
+  const configured = { mediaType: "application/vnd.oci.image.config.v1+json", digest: sha256(config), size: config.length };
+  const manifest = JSON.stringify({ schemaVersion: 2, mediaType: OCI_MANIFEST, config: configured, layers: descriptors });
   const blobs = new Map(layers.map((bytes) => [sha256(bytes), bytes]));
-  return { manifest, digest: sha256(manifest), descriptors, blobs };
+  return { manifest, digest: sha256(manifest), config, blobs };
 }
 
 /** On a free port of loopback, until the test ends. Gives `host:port`. */
@@ -50,4 +52,24 @@ export async function listen(answer: (request: IncomingMessage, response: Server
   const address = server.address();
   host = `127.0.0.1:${typeof address === "object" ? address?.port : 0}`;
   return host;
+}
+
+/** Pushes an image of these layers to a real registry, or a stand-in, at `http://host`; gives its digest. */
+export async function push(host: string, repository: string, tag: string, ...layers: readonly Readonly<Record<string, string>>[]) {
+  const { manifest, digest, blobs, config } = await imageOf(...layers);
+  const base = `http://${host}/v2/${repository}`;
+  for (const [name, bytes] of [...blobs, [sha256(config), Buffer.from(config)] as const]) {
+    const started = await call(`${base}/blobs/uploads/`, { method: "POST" });
+    const place = new URL(started.headers.get("location") ?? "", base);
+    place.searchParams.set("digest", name);
+    await call(place.href, { method: "PUT", body: new Uint8Array(bytes), headers: { "content-type": "application/octet-stream" } });
+  }
+  await call(`${base}/manifests/${tag}`, { method: "PUT", body: manifest, headers: { "content-type": OCI_MANIFEST } });
+  return digest;
+}
+
+async function call(url: string, init: RequestInit): Promise<Response> {
+  const response = await fetch(url, init);
+  if (!response.ok) throw new Error(`${init.method} ${url}: ${response.status} ${await response.text()}`);
+  return response;
 }
