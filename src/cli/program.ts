@@ -7,6 +7,7 @@ import { dlqCommand } from "./dlq/index.ts";
 import { explainCommand } from "./explain.ts";
 import { forceCommand } from "./force.ts";
 import { historyCommand } from "./history.ts";
+import { initCommand } from "./init/index.ts";
 import { renewCommand } from "./renew.ts";
 import { sandboxCommand } from "./sandbox.ts";
 import { sendCommand } from "./send.ts";
@@ -23,11 +24,12 @@ function createProgram(terminal: Terminal): Command {
     .configureHelp({ showGlobalOptions: true })
     .addHelpText(
       "after",
-      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list).",
+      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay init               a configuration from what is in your cluster\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list).",
     );
   const commands = [
     serveCommand,
     workerCommand,
+    initCommand,
     checkCommand,
     webhookCommand,
     sendCommand,

@@ -60,7 +60,8 @@ async function wholeSource({ source, reader, options, terminal, again }: Look): 
     throw new Failure(
       1,
       `there is no repository ${source.repo}`,
-      "a module source's own repository has a tag for each of its modules; is the path right?",
+      "builds push a tag there for each of their modules: was nothing built yet, or is the path another?",
+      `a module is found without it, too: ${again} MODULE${sameConfig(options.config)}`,
     );
   const { modules, all } = held;
   const users = await usersOf(source, modules);
