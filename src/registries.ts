@@ -20,7 +20,8 @@ export function createRegistry(sources: readonly SourceConfig[], readSecret: Sec
   };
 }
 
-async function placeOf(repository: string, access: RegistryAccess, readSecret: SecretReader): Promise<Place> {
+/** How to get in at a repository. Throws RelayError REGISTRY_UNAVAILABLE for a docker config that is none, INTERNAL for a reference that cannot be read. */
+export async function placeOf(repository: string, access: RegistryAccess, readSecret: SecretReader): Promise<Place> {
   const { plainHttp, ca, username, password, dockerConfig } = access;
   const credential = username !== null && password ? { username, password: await readSecret(password) } : null;
   const fromConfig = dockerConfig ? credentialIn(await readSecret(dockerConfig), repository) : null;

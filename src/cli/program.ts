@@ -8,11 +8,13 @@ import { dlqCommand } from "./dlq/index.ts";
 import { explainCommand } from "./explain.ts";
 import { forceCommand } from "./force.ts";
 import { historyCommand } from "./history.ts";
+import { initCommand } from "./init/index.ts";
 import { renewCommand } from "./renew.ts";
 import { restoreCommand } from "./restore.ts";
 import { sandboxCommand } from "./sandbox.ts";
 import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
+import { sourceCommand } from "./source/index.ts";
 import { type ExitCode, Failure, messageOf, type Terminal } from "./terminal.ts";
 import { webhookCommand } from "./webhook.ts";
 import { workerCommand } from "./worker.ts";
@@ -24,16 +26,18 @@ function createProgram(terminal: Terminal): Command {
     .configureHelp({ showGlobalOptions: true })
     .addHelpText(
       "after",
-      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list).",
+      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay init               a configuration from what is in your cluster\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list).",
     );
   const commands = [
     serveCommand,
     workerCommand,
+    initCommand,
     checkCommand,
     webhookCommand,
     sendCommand,
     announceCommand,
     explainCommand,
+    sourceCommand,
     historyCommand,
     dlqCommand,
     renewCommand,

@@ -53,18 +53,29 @@ async function webhook(name: string, options: Options, terminal: Terminal): Prom
   const config = await configured(options.config, terminal);
   const known = hookOf(name, config, options.source);
   if (known.webhook.queue) return fromQueue(known, known.webhook.queue, options, terminal);
-  const { scheme, places, title, setup } = known;
-  const { username, oidc, provider } = known.webhook;
   const secret = secretOf(known);
   const url = hookUrl(options.url, name);
+  const pastes = pastesOf(known, url);
+  warnIfOpen(url, terminal);
+  if (options.newSecret) await makeSecret(secret, known.scheme, options, terminal);
+  const shown = options.showSecret ? await shownSecret(secret, terminal.env) : null;
+  terminal.out(pasteText(known, pastes, shown));
+  for (const line of hints(known, pastes, options)) terminal.err(line);
+}
+
+/** Of a webhook without a queue, which is at `url`. Throws a Failure where its sources lie at several registries. */
+export function pastesOf({ name, scheme, places, setup, webhook: { username, oidc } }: KnownHook, url: string): readonly Paste[] {
   const pastes = setup.paste({ name, url, auth: scheme.kind, username, oidc, places });
   oneRegistry(pastes);
-  warnIfOpen(url, terminal);
-  if (options.newSecret) await makeSecret(secret, scheme, options, terminal);
-  const shown = options.showSecret ? await shownSecret(secret, terminal.env) : null;
-  terminal.out(`# ${name}: ${title}, infra/registries/${provider}.md\n# ${setup.checked}`);
-  for (const paste of pastes) terminal.out(`\n# ${paste.where}:\n${filled(paste, secret, shown)}`);
-  for (const line of hints(known, pastes, options)) terminal.err(line);
+  return pastes;
+}
+
+/** `shown`: the secret, where it is to stand there. */
+export function pasteText(known: KnownHook, pastes: readonly Paste[], shown: string | null): string {
+  const { name, title, setup, webhook: hook } = known;
+  const secret = secretOf(known);
+  const head = `# ${name}: ${title}, infra/registries/${hook.provider}.md\n# ${setup.checked}`;
+  return [head, ...pastes.map((paste) => `\n# ${paste.where}:\n${filled(paste, secret, shown)}`)].join("\n");
 }
 
 /** There is no secret in it: the queue's policy is what keeps others out. */

@@ -23,8 +23,8 @@ export interface Place {
   readonly credential: Credential | null;
 }
 
-const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-const ACCEPT = [...INDEX_TYPES, ...MANIFESTS].join(", ");
+export const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+export const ACCEPT = [...INDEX_TYPES, ...MANIFESTS].join(", ");
 
 const index = z.object({
   manifests: z.array(
@@ -75,19 +75,24 @@ export class OciRegistry {
   }
 
   async #manifest(place: Place, reference: string, method: "GET" | "HEAD"): Promise<HttpAnswer> {
-    const [host = "", ...path] = place.repository.split("/");
-    const url = new URL(`${place.plainHttp ? "http" : "https"}://${apiHost(host)}/v2/${path.join("/")}/manifests/${reference}`);
-    const known = this.#known.get(place.repository);
-    const first = known && known.until > this.#now() ? known.authorization : null;
-    const ask = (authorization: string | null) =>
-      this.#http({ url, method, headers: { accept: ACCEPT, ...(authorization !== null && { authorization }) }, ca: place.ca });
-    let answer = await ask(first);
-    if (answer.status === 401) {
-      const authorization = await this.#authorize(place, path.join("/"), answer.headers["www-authenticate"] ?? "");
-      answer = await ask(authorization);
-    }
+    const url = urlOf(place, `manifests/${reference}`);
+    const answer = await this.authorized(place, (authorization) =>
+      this.#http({ url, method, headers: { accept: ACCEPT, ...authorization }, ca: place.ca }),
+    );
     if (answer.status === 200 || answer.status === 404) return answer;
-    throw unavailable(url, STATUSES[answer.status] ?? `it answers ${answer.status}`);
+    throw refused(url, answer.status);
+  }
+
+  /** Asks with what the repository took last; where it answers with a challenge, once more with what that asks for. */
+  async authorized<Answer extends Pick<HttpAnswer, "status" | "headers">>(
+    place: Place,
+    ask: (headers: Readonly<Record<string, string>>) => Promise<Answer>,
+  ): Promise<Answer> {
+    const known = this.#known.get(place.repository);
+    const answer = await ask(known && known.until > this.#now() ? { authorization: known.authorization } : {});
+    if (answer.status !== 401) return answer;
+    const [, ...path] = place.repository.split("/");
+    return ask({ authorization: await this.#authorize(place, path.join("/"), answer.headers["www-authenticate"] ?? "") });
   }
 
   /** What a challenge asks for; remembered for the repository. */
@@ -96,7 +101,7 @@ export class OciRegistry {
     const basic = credential && `Basic ${Buffer.from(`${credential.username}:${credential.password}`).toString("base64")}`;
     const [scheme = ""] = challenge.split(" ", 1);
     if (scheme.toLowerCase() !== "bearer") {
-      if (basic === null) throw unavailable(repository, "it wants a user and a password, and the configuration has none");
+      if (basic === null) throw new RegistryRefusal(401, `${repository}: it wants a user and a password, and the configuration has none`);
       this.#known.set(repository, { authorization: basic, until: Number.POSITIVE_INFINITY });
       return basic;
     }
@@ -107,8 +112,7 @@ export class OciRegistry {
     const answer = await this.#http({ url, method: "GET", headers: basic === null ? {} : { authorization: basic }, ca });
     const read = token.safeParse(jsonOf(answer.body));
     const text = read.success ? (read.data.token ?? read.data.access_token) : undefined;
-    if (answer.status !== 200 || text === undefined)
-      throw unavailable(url, STATUSES[answer.status] ?? `its token service answers ${answer.status}`);
+    if (answer.status !== 200 || text === undefined) throw refused(url, answer.status, "its token service");
     const seconds = Math.max(0, (read.data?.expires_in ?? TOKEN_SECONDS) - TOKEN_MARGIN_SECONDS);
     const authorization = `Bearer ${text}`;
     this.#known.set(repository, { authorization, until: this.#now() + seconds * 1000 });
@@ -126,24 +130,45 @@ function realmOf(realm: string, { repository, plainHttp }: Place): URL {
 /** https://github.com/moby/moby/blob/master/registry/config.go: the name that images carry is not the one that serves them. */
 const apiHost = (host: string) => (host === "docker.io" ? "registry-1.docker.io" : host);
 
-const isIndex = ({ headers }: HttpAnswer) => INDEX_TYPES.has((headers["content-type"] ?? "").split(";")[0]?.trim() ?? "");
+/** Below the repository: `manifests/main`, `tags/list`. */
+export function urlOf({ repository, plainHttp }: Place, rest: string): URL {
+  const [host = "", ...path] = repository.split("/");
+  return new URL(`${plainHttp ? "http" : "https"}://${apiHost(host)}/v2/${path.join("/")}/${rest}`);
+}
+
+export const isIndex = ({ headers }: Pick<HttpAnswer, "headers">) =>
+  INDEX_TYPES.has((headers["content-type"] ?? "").split(";")[0]?.trim() ?? "");
 
 /** As the library does that Deckhouse pulls with: https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/options.go (defaultPlatform) */
-function childOf(body: Buffer, { repository }: Place): string {
+export function childOf(body: Buffer, { repository }: Place): string {
   const read = index.safeParse(jsonOf(body));
   const child = read.data?.manifests.find(({ platform }) => platform?.os === "linux" && platform.architecture === "amd64");
   if (!child) throw unavailable(repository, "its index has no manifest for linux/amd64");
   return child.digest;
 }
 
-const digestOf = (body: Buffer) => `sha256:${createHash("sha256").update(body).digest("hex")}`;
+export const digestOf = (body: Buffer) => `sha256:${createHash("sha256").update(body).digest("hex")}`;
 
 const STATUSES: Readonly<Record<number, string>> = {
-  401: "it refuses the credential",
-  403: "it refuses the credential the right to pull",
-  429: "it answers 429, too many requests",
+  401: "refuses the credential",
+  403: "refuses the credential the right to pull",
+  429: "answers 429, too many requests",
 };
 
-function unavailable(where: URL | string, what: string): RelayError {
+/** A registry that answered, and not with what it was asked for. */
+export class RegistryRefusal extends RelayError {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super("REGISTRY_UNAVAILABLE", message);
+    this.status = status;
+  }
+}
+
+export function refused(url: URL, status: number, who = "it"): RegistryRefusal {
+  return new RegistryRefusal(status, `${url.host}: ${who} ${STATUSES[status] ?? `answers ${status}`}`);
+}
+
+export function unavailable(where: URL | string, what: string): RelayError {
   return new RelayError("REGISTRY_UNAVAILABLE", `${typeof where === "string" ? where : where.host}: ${what}`);
 }

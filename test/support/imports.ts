@@ -42,6 +42,7 @@ const ADAPTED: Readonly<Record<string, RegExp>> = {
   pino: /^src\/observe\.ts$/,
   "pino-pretty": /^src\/observe\.ts$/,
   commander: /^src\/cli\//,
+  "tar-stream": /^src\/registry\/layers\.ts$/,
   jose: /^src\/oidc\.ts$/,
   selfsigned: /^src\/sandbox\/kubernetes\/certificates\.ts$/,
 };

@@ -26,6 +26,13 @@ export interface Crane {
   pushArchive(archive: string, reference: string): Promise<string>;
   /** Gives the image one more tag in its repository. */
   tag(reference: string, tag: string): Promise<void>;
+  /** The tags of a repository. */
+  ls(repository: string): Promise<string[]>;
+  /** Of the reference, or of its manifest for a platform where it is an index. */
+  digest(reference: string, platform?: string): Promise<string>;
+  manifest(reference: string): Promise<string>;
+  /** What is in the image: the paths that are no directories, sorted, and the content of those that are named. */
+  files(reference: string, ...contents: readonly string[]): Promise<{ paths: string[]; contents: string[] }>;
   /** Gives the image another name, within or between registries. */
   copy(from: string, to: string): Promise<void>;
 }
@@ -53,8 +60,25 @@ export async function openCrane(): Promise<Crane> {
     },
     pushArchive: async (archive, reference) => digestIn(await run(program, ["push", archive, reference])),
     tag: async (reference, tag) => void (await run(program, ["tag", reference, tag])),
+    ls: async (repository) => lines(await run(program, ["ls", repository])),
+    digest: async (reference, platform) =>
+      (await run(program, ["digest", ...(platform ? ["--platform", platform] : []), reference])).trim(),
+    manifest: (reference) => run(program, ["manifest", reference]),
+    files: async (reference, ...contents) => {
+      const folder = await temporaryFolder("export");
+      try {
+        const archive = join(folder.path, "image.tar");
+        await run(program, ["export", reference, archive]);
+        const entries = lines(await run("tar", ["-tvf", archive])).filter((line) => !line.startsWith("d"));
+        const paths = entries.map((line) => line.split(/\s+/)[5] ?? ""); // mode, owner, size, date, time, path
+        return { paths: paths.toSorted(), contents: await Promise.all(contents.map((path) => run("tar", ["-xOf", archive, path]))) };
+      } finally {
+        await folder.remove();
+      }
+    },
     copy: async (from, to) => void (await run(program, ["copy", from, to])),
   };
 }
 
+const lines = (text: string): string[] => text.split("\n").filter((line) => line !== "");
 const digestIn = (pushed: string): string => pushed.trim().slice(pushed.indexOf("@") + 1);
