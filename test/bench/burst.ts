@@ -76,7 +76,7 @@ interface Deckhouse {
 }
 
 /** Takes up each nudge at once, and shows what the tag resolves to at that moment. A real one takes longer; the relay is measured here. */
-async function startDeckhouse(cluster: Cluster, tags: ReadonlyMap<string, Push>): Promise<Deckhouse> {
+export async function startDeckhouse(cluster: Cluster, tags: ReadonlyMap<string, Push>): Promise<Deckhouse> {
   const seen = new Map<string, string>();
   const digests = new Map<string, string>();
   let nudges = 0;
