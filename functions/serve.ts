@@ -6,6 +6,5 @@ import { startRelay } from "../src/relay.ts";
 
 /** Resolves when a signal has ended it and everything in hand is settled. */
 export async function serve(config: RelayConfig, observer: Observer): Promise<void> {
-  const relay = await startRelay({ config, observer });
-  await untilStopped(observer, () => relay.stop());
+  await untilStopped(observer, () => startRelay({ config, observer }));
 }

@@ -6,6 +6,5 @@ import { startRelay } from "../src/relay.ts";
 
 /** `clusters`: whose queues to consume; empty: every cluster that has `kubernetes`. */
 export async function worker(config: RelayConfig, observer: Observer, clusters: readonly string[]): Promise<void> {
-  const relay = await startRelay({ config, observer, roles: ["consumer"], ...(clusters.length > 0 && { clusters }) });
-  await untilStopped(observer, () => relay.stop());
+  await untilStopped(observer, () => startRelay({ config, observer, roles: ["consumer"], ...(clusters.length > 0 && { clusters }) }));
 }

@@ -31,9 +31,9 @@ const lambda = (name) =>
     external: ["libsql", "pino-pretty", "yaml", "@hono/node-server"],
   });
 
-// Whole, the Kubernetes client takes half a second to load, and 50 MB: of it the bundle has what we use.
+// Whole, the Kubernetes client takes half a second to load, and 50 MB: of it the bundle has what we use, and it is installed for the build alone.
 const { dependencies } = JSON.parse(await readFile(`${root}package.json`, "utf8"));
-const external = Object.keys(dependencies).filter((name) => name !== "@kubernetes/client-node");
+const external = Object.keys(dependencies);
 const [cli, edge, consumer] = await Promise.all([
   build({
     ...common,

@@ -1,12 +1,20 @@
 /** How a process ends: on SIGINT or SIGTERM it finishes what is in hand; on a second one it leaves at once. */
 import type { Observer } from "./observe.ts";
 
-export async function untilStopped(observer: Observer, stop: () => Promise<void>): Promise<void> {
-  const signal = await new Promise<NodeJS.Signals>((resolve) => {
+/**
+ * Starts, and stops when a signal comes. One that comes during the start counts when that is over: process 1 of a container, whose signals
+ * do nothing by themselves, would miss it (https://man7.org/linux/man-pages/man7/pid_namespaces.7.html).
+ */
+export async function untilStopped(observer: Observer, start: () => Promise<{ stop(): Promise<void> }>): Promise<void> {
+  const signalled = new Promise<NodeJS.Signals>((resolve) => {
     for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, resolve);
   });
-  observer.outcome({ event: "process", outcome: "STOPPING", signal });
-  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => process.exit(1));
+  void signalled.then((signal) => {
+    observer.outcome({ event: "process", outcome: "STOPPING", signal });
+    for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => process.exit(1));
+  });
+  const { stop } = await start();
+  await signalled;
   await stop();
   observer.outcome({ event: "process", outcome: "STOPPED" });
 }

@@ -13,6 +13,7 @@ import { GroupCommit } from "./embedded/commit.ts";
 import { createDatabase, damaged, FILES, inspect, makeFolder, makeLockFile, mark, refusal } from "./embedded/folder.ts";
 import { EmbeddedQueue } from "./embedded/queue.ts";
 import { SCHEMA, Tables } from "./embedded/tables.ts";
+import { checkVolume, isFull } from "./embedded/volume.ts";
 import type { NewRecord } from "./queue.ts";
 
 export interface EmbeddedOptions {
@@ -46,7 +47,8 @@ export interface EmbeddedStore {
 
 /**
  * Opens the queue of a folder and takes its lock, which dies with the process.
- * Throws {@link FolderInUse}, or RelayError QUEUE_UNAVAILABLE when the file is missing, damaged, of a newer version, or the folder holds other things.
+ * Throws {@link FolderInUse}, or RelayError QUEUE_UNAVAILABLE when the file is missing, damaged, of a newer version, the folder holds other
+ * things, or its volume is full, read-only or a network's.
  */
 export function openEmbedded(folderPath: string, options: EmbeddedOptions = {}): EmbeddedStore {
   const folder = resolve(folderPath);
@@ -56,6 +58,16 @@ export function openEmbedded(folderPath: string, options: EmbeddedOptions = {}):
     throw refusal(folder, "there is no queue here", "Check `queue:` in the configuration; `mpo-relay serve` creates it");
   }
   makeFolder(folder);
+  checkVolume(folder);
+  try {
+    return openWritable(folder, options);
+  } catch (thrown) {
+    if (thrown instanceof FolderInUse || !isFull(folder)) throw thrown;
+    throw refusal(folder, "its volume is full", "Free some space or enlarge the volume, and start again: nothing in the queue is lost");
+  }
+}
+
+function openWritable(folder: string, options: EmbeddedOptions): EmbeddedStore {
   const unlock = lock(folder, options.lockTimeoutMs ?? 2000);
   try {
     if (inspect(folder) === "new") createDatabase(folder, build);

@@ -19,7 +19,7 @@ const nothing = async () => {};
 const kinds: Readonly<Record<string, () => Promise<() => Promise<void>>>> = { bare, discard, edge };
 const begin = kinds[kind];
 if (!begin) throw new Error(`no such kind: ${kind}`);
-await untilStopped(observer, await begin());
+await untilStopped(observer, async () => ({ stop: await begin() }));
 
 async function bare(): Promise<() => Promise<void>> {
   const app = new Hono();

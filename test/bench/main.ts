@@ -5,6 +5,7 @@ import { acknowledge } from "./acknowledge.ts";
 import { bundles } from "./bundles.ts";
 import { burst } from "./burst.ts";
 import { clusters } from "./clusters.ts";
+import { footprint } from "./footprint.ts";
 import { type Figure, toJson, toTable } from "./figures.ts";
 import { patched } from "./patched.ts";
 import { waiting } from "./waiting.ts";
@@ -17,6 +18,7 @@ const PARTS: Readonly<Record<string, (options: Options) => Promise<Figure[]>>> =
   burst,
   clusters,
   waiting,
+  footprint,
 };
 
 const { values } = parseArgs({

@@ -1,8 +1,11 @@
 /** Before the first scenario: every real part is installed. One that can't be is named with its reason, and the run fails. */
 import { install, say } from "./parts/cache.ts";
+import { buildah } from "./parts/buildah.ts";
 import { crane } from "./parts/crane.ts";
 import { elasticmq } from "./parts/elasticmq.ts";
 import { kubeApiserver } from "./parts/kube-apiserver.ts";
+import { hadolint } from "./parts/hadolint.ts";
+import { kubectl } from "./parts/kubectl.ts";
 import { lambdaEmulator } from "./parts/lambda-emulator.ts";
 import { registries } from "./parts/registry.ts";
 import { skopeo } from "./parts/skopeo.ts";
@@ -11,7 +14,7 @@ import { strace } from "./parts/strace.ts";
 export default async function setup(): Promise<void> {
   const missing: string[] = [];
   const [older, newer] = [registries["2.8.2"].part, registries["3.1.2"].part];
-  for (const part of [elasticmq, lambdaEmulator, crane, skopeo, strace, older, newer, kubeApiserver]) {
+  for (const part of [elasticmq, lambdaEmulator, crane, skopeo, strace, older, newer, kubeApiserver, kubectl, buildah, hadolint]) {
     await install(part).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error);
       say(`${part.name} ${part.version} can't be installed: ${why}`);
