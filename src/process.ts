@@ -9,10 +9,11 @@ export async function untilStopped(observer: Observer, start: () => Promise<{ st
   const signalled = new Promise<NodeJS.Signals>((resolve) => {
     for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, resolve);
   });
-  void signalled.then((signal) => {
-    observer.outcome({ event: "process", outcome: "STOPPING", signal });
+  const tell = async () => {
+    observer.outcome({ event: "process", outcome: "STOPPING", signal: await signalled });
     for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => process.exit(1));
-  });
+  };
+  void tell();
   const { stop } = await start();
   await signalled;
   await stop();
