@@ -116,10 +116,12 @@ describe("a container of it", () => {
     const healthy = ["env", `MPO_RELAY_PORT=${port}`, "node", "/opt/mpo-relay/infra/healthcheck.mjs"];
     await exec(...healthy);
     const headers = { authorization: `Bearer ${SECRET}`, "content-type": "application/json" };
-    const post = async (body: object) =>
-      (await fetch(`${url}/hooks/pipelines`, { method: "POST", headers, body: JSON.stringify(body) })).status;
-    expect(await post({ image: "registry.example.com/modules/echo:main" })).toBe(202);
-    expect(await post({ nothing: "that can be read" })).toBe(202);
+    const post = async (body: object) => {
+      const answer = await fetch(`${url}/hooks/pipelines`, { method: "POST", headers, body: JSON.stringify(body) });
+      return z.object({ decision: z.string() }).parse(await answer.json()).decision;
+    };
+    expect(await post({ repository: "registry.example.com/modules/echo", tag: "main" })).toBe("queued");
+    expect(await post({ nothing: "that can be read" })).toBe("unparsed");
     const letters = "mpo-relay dlq list --config /etc/mpo-relay/relay.yaml; test $? -eq 3"; // there are some
     expect(await exec("sh", "-c", letters)).toContain("UNPARSED");
 
