@@ -6,22 +6,12 @@ import { createHash } from "node:crypto";
 import * as z from "zod";
 import { DIGEST, INDEX_TYPES } from "../event.ts";
 import { jsonOf } from "../json.ts";
-import { RelayError } from "../outcome.ts";
+import { RelayError, toRelayError } from "../outcome.ts";
 import type { Http, HttpAnswer } from "./http.ts";
+import { hostOf, type Place, sourceOf } from "./place.ts";
 import type { Resolved } from "./registry.ts";
-
-/** How to get in; null: anonymously. */
-export interface Credential {
-  readonly username: string;
-  readonly password: string;
-}
-export interface Place {
-  /** `host[:port]/path`, without tag. */
-  readonly repository: string;
-  readonly plainHttp: boolean;
-  readonly ca: string | null;
-  readonly credential: Credential | null;
-}
+import { Tokens } from "./tokens.ts";
+import { AWAY_SECONDS, statusTrouble, Trouble } from "./trouble.ts";
 
 const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 const ACCEPT = [...INDEX_TYPES, ...MANIFESTS].join(", ");
@@ -31,35 +21,39 @@ const index = z.object({
     z.object({ digest: z.string().regex(DIGEST), platform: z.object({ os: z.string(), architecture: z.string() }).optional() }),
   ),
 });
-/** https://distribution.github.io/distribution/spec/auth/token/ */
-const token = z.object({ token: z.string().optional(), access_token: z.string().optional(), expires_in: z.number().optional() });
-
-/** Confirmations wait for it, and nudges behind them. */
-const AWAY_MS = 60_000;
-const TOKEN_SECONDS = 60; // what the specification says where the answer says nothing
-const TOKEN_MARGIN_SECONDS = 10;
 
 export class OciRegistry {
   readonly #http: Http;
   readonly #now: () => number;
-  /** The `Authorization` that a repository took last, until when. */
-  readonly #away = new Map<string, number>();
-  readonly #known = new Map<string, { authorization: string; until: number }>();
+  readonly #tokens: Tokens;
+  /** Hosts and sources that are not asked for a while, and what they said. */
+  readonly #away = new Map<string, { readonly error: RelayError; readonly until: number }>();
 
   constructor(http: Http, now: () => number = Date.now) {
     this.#http = http;
     this.#now = now;
+    this.#tokens = new Tokens(http, now);
   }
 
-  /** null: no such tag or repository. Throws RelayError REGISTRY_UNAVAILABLE; for a minute after a host did not answer, without asking it again. */
+  /**
+   * null: no such tag or repository. Throws RelayError REGISTRY_UNAVAILABLE; with `retryAfterSeconds` where the host, or the source with its
+   * credential, is not asked again before then: until then the same error comes at once.
+   */
   async resolve(place: Place, tag: string): Promise<Resolved | null> {
-    const [host = ""] = place.repository.split("/");
-    if ((this.#away.get(host) ?? 0) > this.#now()) throw unavailable(host, "it did not answer a moment ago");
+    for (const name of [hostOf(place), sourceOf(place)]) {
+      const { error, until = 0 } = this.#away.get(name) ?? {};
+      const seconds = Math.ceil((until - this.#now()) / 1000);
+      if (error && seconds > 0) throw new RelayError(error.code, error.message, { retryAfterSeconds: seconds });
+    }
     try {
       return await this.#resolve(place, tag);
     } catch (thrown) {
-      this.#away.set(host, this.#now() + AWAY_MS);
-      throw thrown;
+      if (thrown instanceof Trouble && thrown.of === "image") throw thrown;
+      const { code, message, retryAfterSeconds } = toRelayError(thrown, "REGISTRY_UNAVAILABLE");
+      const error = new RelayError(code, message, { retryAfterSeconds: retryAfterSeconds ?? AWAY_SECONDS });
+      const isOfSource = thrown instanceof Trouble && thrown.of === "source";
+      this.#away.set(isOfSource ? sourceOf(place) : hostOf(place), { error, until: this.#now() + (error.retryAfterSeconds ?? 0) * 1000 });
+      throw error;
     }
   }
 
@@ -75,52 +69,22 @@ export class OciRegistry {
   }
 
   async #manifest(place: Place, reference: string, method: "GET" | "HEAD"): Promise<HttpAnswer> {
-    const [host = "", ...path] = place.repository.split("/");
-    const url = new URL(`${place.plainHttp ? "http" : "https"}://${apiHost(host)}/v2/${path.join("/")}/manifests/${reference}`);
-    const known = this.#known.get(place.repository);
-    const first = known && known.until > this.#now() ? known.authorization : null;
+    const host = hostOf(place);
+    const path = place.repository.slice(host.length + 1);
+    const url = new URL(`${place.plainHttp ? "http" : "https"}://${apiHost(host)}/v2/${path}/manifests/${reference}`);
     const ask = (authorization: string | null) =>
       this.#http({ url, method, headers: { accept: ACCEPT, ...(authorization !== null && { authorization }) }, ca: place.ca });
-    let answer = await ask(first);
+    let authorization = await this.#tokens.known(place);
+    let answer = await ask(authorization);
     if (answer.status === 401) {
-      const authorization = await this.#authorize(place, path.join("/"), answer.headers["www-authenticate"] ?? "");
+      authorization = await this.#tokens.answer(place, answer.headers["www-authenticate"] ?? "");
       answer = await ask(authorization);
     }
     if (answer.status === 200 || answer.status === 404) return answer;
-    throw unavailable(url, STATUSES[answer.status] ?? `it answers ${answer.status}`);
+    // whoever was given a token is known: it may be this repository alone that is closed to them
+    const refused = answer.status === 401 && authorization?.startsWith("Basic ") ? "source" : "image";
+    throw statusTrouble(refused, url.host, answer, this.#now());
   }
-
-  /** What a challenge asks for; remembered for the repository. */
-  async #authorize(place: Place, path: string, challenge: string): Promise<string> {
-    const { repository, credential, ca } = place;
-    const basic = credential && `Basic ${Buffer.from(`${credential.username}:${credential.password}`).toString("base64")}`;
-    const [scheme = ""] = challenge.split(" ", 1);
-    if (scheme.toLowerCase() !== "bearer") {
-      if (basic === null) throw unavailable(repository, "it wants a user and a password, and the configuration has none");
-      this.#known.set(repository, { authorization: basic, until: Number.POSITIVE_INFINITY });
-      return basic;
-    }
-    const parameter = (name: string) => new RegExp(`\\b${name}="([^"]*)"`).exec(challenge)?.[1] ?? "";
-    const url = realmOf(parameter("realm"), place);
-    if (parameter("service") !== "") url.searchParams.set("service", parameter("service"));
-    url.searchParams.set("scope", `repository:${path}:pull`);
-    const answer = await this.#http({ url, method: "GET", headers: basic === null ? {} : { authorization: basic }, ca });
-    const read = token.safeParse(jsonOf(answer.body));
-    const text = read.success ? (read.data.token ?? read.data.access_token) : undefined;
-    if (answer.status !== 200 || text === undefined)
-      throw unavailable(url, STATUSES[answer.status] ?? `its token service answers ${answer.status}`);
-    const seconds = Math.max(0, (read.data?.expires_in ?? TOKEN_SECONDS) - TOKEN_MARGIN_SECONDS);
-    const authorization = `Bearer ${text}`;
-    this.#known.set(repository, { authorization, until: this.#now() + seconds * 1000 });
-    return authorization;
-  }
-}
-
-/** A password goes nowhere in the clear that the configuration did not allow. */
-function realmOf(realm: string, { repository, plainHttp }: Place): URL {
-  const url = URL.canParse(realm) ? new URL(realm) : null;
-  if (url && (url.protocol === "https:" || (plainHttp && url.protocol === "http:"))) return url;
-  throw unavailable(repository, "its challenge names no token service over https");
 }
 
 /** https://github.com/moby/moby/blob/master/registry/config.go: the name that images carry is not the one that serves them. */
@@ -132,18 +96,8 @@ const isIndex = ({ headers }: HttpAnswer) => INDEX_TYPES.has((headers["content-t
 function childOf(body: Buffer, { repository }: Place): string {
   const read = index.safeParse(jsonOf(body));
   const child = read.data?.manifests.find(({ platform }) => platform?.os === "linux" && platform.architecture === "amd64");
-  if (!child) throw unavailable(repository, "its index has no manifest for linux/amd64");
+  if (!child) throw new Trouble("image", repository, "its index has no manifest for linux/amd64");
   return child.digest;
 }
 
 const digestOf = (body: Buffer) => `sha256:${createHash("sha256").update(body).digest("hex")}`;
-
-const STATUSES: Readonly<Record<number, string>> = {
-  401: "it refuses the credential",
-  403: "it refuses the credential the right to pull",
-  429: "it answers 429, too many requests",
-};
-
-function unavailable(where: URL | string, what: string): RelayError {
-  return new RelayError("REGISTRY_UNAVAILABLE", `${typeof where === "string" ? where : where.host}: ${what}`);
-}
