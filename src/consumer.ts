@@ -13,6 +13,8 @@ import { createPace } from "./pace.ts";
 import type { Queue } from "./queue/queue.ts";
 import { createRegistry } from "./registries.ts";
 import { createSecretReader } from "./secrets.ts";
+import type { Swept } from "./sweep.ts";
+import { createSweeper, type Sweeper, type SweeperContext, sweptSources } from "./sweeper.ts";
 import { noteOnOverrides } from "./told.ts";
 
 /**
@@ -80,6 +82,24 @@ export function consumeContext(config: RelayConfig, { cluster, queue, overrides,
       (thrown) => toRelayError(thrown, "CLUSTER_ERROR"),
     ),
   };
+}
+
+/** The cluster's sweeper; null where the configuration switches it off, or names no registry that it could ask, which is told. */
+export function openSweeper(
+  config: RelayConfig,
+  context: ConsumeContext,
+  tellTroubles: (swept: Swept) => void,
+): { readonly sweeper: Sweeper; readonly context: SweeperContext } | null {
+  const { cluster, registry, observer } = context;
+  const { sweepMs } = config.tuning;
+  if (sweepMs === 0 || !registry || sweptSources(config, cluster).length === 0) {
+    const hint =
+      sweepMs === 0 ? "tuning.sweep is off" : "no source of this cluster has `registry`, so nobody can be asked whether a push got lost";
+    observer.outcome({ event: "process", outcome: "SWEEP_OFF", cluster, hint });
+    return null;
+  }
+  const swept = { ...context, registry, sources: config.sources, everyMs: sweepMs, tellTroubles };
+  return { sweeper: createSweeper(swept), context: swept };
 }
 
 /**

@@ -253,7 +253,7 @@ describe("a registry is left alone", () => {
       const sweep = () => Promise.all(all.map((repository) => registry.resolve(place(repository), "main")));
       const rounds: number[] = [];
       for (let round = 0; round < 3; round++) {
-        expect(await sweep()).toEqual(Array(50).fill({ digest: digestOf("x"), image: digestOf("x") }));
+        expect(await sweep()).toEqual(all.map(() => ({ digest: digestOf("x"), image: digestOf("x") })));
         rounds.push(asked.splice(0).length);
         pass(300);
       }

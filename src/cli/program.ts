@@ -14,6 +14,7 @@ import { sandboxCommand } from "./sandbox.ts";
 import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
 import { type ExitCode, Failure, messageOf, type Terminal } from "./terminal.ts";
+import { sweepCommand } from "./sweep.ts";
 import { webhookCommand } from "./webhook.ts";
 import { workerCommand } from "./worker.ts";
 
@@ -24,7 +25,7 @@ function createProgram(terminal: Terminal): Command {
     .configureHelp({ showGlobalOptions: true })
     .addHelpText(
       "after",
-      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list).",
+      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list), or something is behind (sweep).",
     );
   const commands = [
     serveCommand,
@@ -35,6 +36,7 @@ function createProgram(terminal: Terminal): Command {
     announceCommand,
     explainCommand,
     historyCommand,
+    sweepCommand,
     dlqCommand,
     renewCommand,
     forceCommand,

@@ -34,7 +34,7 @@ export class Tokens {
   readonly #http: Http;
   readonly #now: () => number;
   readonly #known = new Map<string, Known>();
-  readonly #asking = new Map<string, Promise<void>>();
+  readonly #asking = new Map<string, Promise<unknown>>();
 
   constructor(http: Http, now: () => number) {
     this.#http = http;
@@ -49,10 +49,8 @@ export class Tokens {
     if (!known || known.until > this.#now()) return known?.authorization ?? null;
     if (known.service === null) return null;
     const together = known.isAlone ? [place.repository] : this.#overWith(place.repository, known);
-    const asking = this.#ask(place, known.service, together).then(
-      () => {},
-      () => void this.#known.delete(place.repository), // the registry's own challenge says what is wrong
-    );
+    // where it fails, the registry's own challenge says what is wrong
+    const asking = this.#ask(place, known.service, together).catch(() => this.#known.delete(place.repository));
     for (const repository of together) this.#asking.set(repository, asking);
     await asking;
     for (const repository of together) this.#asking.delete(repository);
