@@ -16,8 +16,8 @@ const overrides = openCluster(config, cluster);
 const context = consumeContext(config, { cluster, queue: lambdaQueue(queues.of(cluster)), overrides, observer, note });
 const swept = openSweeper(config, context, createTroubleNews(observer));
 
-export async function handler(_event: unknown, lambda: LambdaContext): Promise<void> {
-  if (!swept) return;
-  if (!(await context.circuit.probe())) return; // told by the circuit
-  await swept.sweeper.sweep(AbortSignal.timeout(Math.max(0, lambda.getRemainingTimeInMillis() - LAMBDA_RESERVE_MS)));
+export async function handler(_event: unknown, lambda: LambdaContext): Promise<{ queued: number }> {
+  if (!swept || !(await context.circuit.probe())) return { queued: 0 }; // either was told
+  const queued = await swept.sweeper.sweep(AbortSignal.timeout(Math.max(0, lambda.getRemainingTimeInMillis() - LAMBDA_RESERVE_MS)));
+  return { queued };
 }

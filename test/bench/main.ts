@@ -7,6 +7,7 @@ import { burst } from "./burst.ts";
 import { clusters } from "./clusters.ts";
 import { type Figure, toJson, toTable } from "./figures.ts";
 import { patched } from "./patched.ts";
+import { sweeping } from "./sweeping.ts";
 import { waiting } from "./waiting.ts";
 import { type Options, say } from "./world.ts";
 
@@ -17,6 +18,7 @@ const PARTS: Readonly<Record<string, (options: Options) => Promise<Figure[]>>> =
   burst,
   clusters,
   waiting,
+  sweeping,
 };
 
 const { values } = parseArgs({
