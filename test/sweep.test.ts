@@ -189,6 +189,12 @@ describe("what stays behind", () => {
     expect(await behindOf(marked({ digest: OLD }, running, 660))).toMatchObject({ state: "behind", request: { webhook: SWEEP } });
   });
 
+  it("is nudged where the nudge for this image was for another tag", async () => {
+    const failing = { status: status(OLD, "Download error: no") };
+    const found = await behindOf(marked({ digest: NEW, tag: "next" }, failing, 300));
+    expect(found).toMatchObject({ state: "behind", request: { webhook: SWEEP, nudge: 0 } });
+  });
+
   it("after a nudge for an unknown digest waits for that one a while", async () => {
     expect((await behindOf(marked({ digest: null }, { status: status(OLD) }, 60))).request).toBeNull();
     expect((await behindOf(marked({ digest: null }, { status: status(OLD) }, 901))).request).not.toBeNull();
