@@ -14,10 +14,10 @@ import { pushImage, resolveDigest } from "../src/sandbox/registry-client.ts";
 import { type Registry, startRegistry } from "../src/sandbox/registry.ts";
 import { runCommand } from "./support/cli.ts";
 import { fakeObserver } from "./support/relay.ts";
+import { waited } from "./support/wait.ts";
 
 const MPO = "modulepulloverrides";
 const PATH = "deckhouse/modules";
-const waited = { timeout: 18_000, interval: 20 };
 const stops: (() => Promise<unknown> | void)[] = [];
 let registry: Registry;
 let api: KubernetesApi;
