@@ -1,8 +1,8 @@
 /** What a consumer needs, put together the same way for a worker and for Lambda: the cluster's overrides, and the context of `consume`. */
-import { adoptAfter } from "./adopt.ts";
+import { adoptAfter, followSilence } from "./adopt.ts";
 import { createCircuit } from "./circuit.ts";
 import type { ClusterPort } from "./cluster/channels.ts";
-import type { Overrides } from "./cluster/overrides.ts";
+import type { Override, Overrides } from "./cluster/overrides.ts";
 import type { RelayConfig } from "./config.ts";
 import type { ConsumeContext } from "./consume.ts";
 import type { Note } from "./journal/journal.ts";
@@ -13,8 +13,9 @@ import { createPace } from "./pace.ts";
 import type { Queue } from "./queue/queue.ts";
 import { createRegistry } from "./registries.ts";
 import { createSecretReader } from "./secrets.ts";
+import { sourcesOf } from "./silence.ts";
 import type { Swept } from "./sweep.ts";
-import { createSweeper, type Sweeper, type SweeperContext, sweptSources } from "./sweeper.ts";
+import { createSweeper, nameOf, type Sweeper, type SweeperContext, sweptSources } from "./sweeper.ts";
 import { noteOnOverrides } from "./told.ts";
 
 /**
@@ -98,7 +99,17 @@ export function openSweeper(
     observer.outcome({ event: "process", outcome: "SWEEP_OFF", cluster, hint });
     return null;
   }
-  const swept = { ...context, registry, sources: config.sources, everyMs: sweepMs, tellTroubles };
+  const adoption = { ...context, interval: config.clusters[cluster]?.adopt ?? null };
+  const hear: SweeperContext["hear"] = (overrides, hearings) => {
+    const heardOf = (override: Override) => {
+      const own = sourcesOf(override, cluster, config.sources);
+      return hearings
+        .filter(({ source }) => own.includes(source))
+        .map(({ source, heardAt, missed }) => ({ source: nameOf(source), heardAt, isSilent: missed.length > 0 }));
+    };
+    return followSilence(overrides, heardOf, adoption);
+  };
+  const swept = { ...context, registry, sources: config.sources, everyMs: sweepMs, tellTroubles, hear };
   return { sweeper: createSweeper(swept), context: swept };
 }
 

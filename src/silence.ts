@@ -2,6 +2,7 @@
  * Whether the webhook of a source is silent, by the marks on a cluster's overrides and nothing else: a push that the sweep found and
  * Deckhouse took was told by no webhook, until a later delivery shows that one speaks again. Any process reads the same from them.
  */
+import { isDelivered } from "./adoption.ts";
 import type { Override } from "./cluster/overrides.ts";
 import type { SourceConfig } from "./config.ts";
 import { SWEEP } from "./event.ts";
@@ -21,9 +22,6 @@ export interface Hearing {
   readonly heardAt: Date | null;
   readonly missed: readonly Missed[];
 }
-
-/** Given by a webhook, and no doing of the relay or of a person. */
-export const isDelivered = ({ webhook }: Pick<Nudge, "webhook">) => !webhook.startsWith("(");
 
 /** The sources of the configuration that may hold the override's image. */
 export function sourcesOf({ name, imageTag, source: wanted }: Override, cluster: string, sources: readonly SourceConfig[]): SourceConfig[] {

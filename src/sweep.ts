@@ -3,6 +3,7 @@
  * it. Remembers nothing: whatever a sweep misses, or gives up, the next one sees again.
  */
 import { createHash } from "node:crypto";
+import { isDelivered } from "./adoption.ts";
 import type { Override, Overrides } from "./cluster/overrides.ts";
 import type { SourceConfig } from "./config.ts";
 import { type RenewRequest, SWEEP } from "./event.ts";
@@ -11,7 +12,7 @@ import { CLOCKS_DIFFER_MS, MIRROR_LATE_MS, SILENT_AFTER_MS, SWEEP_AGAIN_MS, SWEE
 import { type Nudge, nudgeOf } from "./nudge.ts";
 import { toRelayError } from "./outcome.ts";
 import type { Registry, Resolved } from "./registry/registry.ts";
-import { isDelivered, sourcesOf } from "./silence.ts";
+import { sourcesOf } from "./silence.ts";
 import { adviceOn, verdictOf } from "./status.ts";
 
 /**

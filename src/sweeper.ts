@@ -1,4 +1,5 @@
 /** Sweeps again and again: what is behind goes into the cluster's own queue, and what each sweep saw is told, trouble once until it changes. */
+import type { Override } from "./cluster/overrides.ts";
 import type { ConsumeContext } from "./consume.ts";
 import type { RelayConfig, SourceConfig } from "./config.ts";
 import { encode, SWEEP } from "./event.ts";
@@ -14,8 +15,8 @@ export interface SweeperContext extends SweepContext, Pick<ConsumeContext, "circ
   /** Between two sweeps; shorter ones wait less for a delivery, too. */
   readonly everyMs: number;
   readonly tellTroubles: (swept: Swept) => void;
-  /** Is told of every source's webhook after each sweep. */
-  readonly hear?: (hearings: readonly Hearing[]) => Promise<void>;
+  /** Is told of every source's webhook after each look at the overrides. */
+  readonly hear?: (overrides: readonly Override[], hearings: readonly Hearing[]) => Promise<void>;
 }
 export interface Sweeper {
   /** One sweep. Gives how many overrides it queued. Never throws. */
@@ -56,7 +57,8 @@ export function createSweeper(context: SweeperContext): Sweeper {
     return fresh.length;
   }
 
-  async function tellHearings(hearings: readonly Hearing[]): Promise<void> {
+  async function hear(overrides: readonly Override[]): Promise<void> {
+    const hearings = hearingsOf(overrides, cluster, sources, now(), silentAfterMs);
     for (const hearing of hearings) {
       const { source } = hearing;
       const news = hearing.missed.filter(({ nudge }) => !missed.has(nudge.key));
@@ -68,7 +70,7 @@ export function createSweeper(context: SweeperContext): Sweeper {
       if (hearing.missed.length > 0) silent.add(source);
       else if (silent.delete(source)) observer.outcome({ event: "process", outcome: "WEBHOOK_HEARD", cluster, source: nameOf(source) });
     }
-    await context.hear?.(hearings);
+    await context.hear?.(overrides, hearings);
   }
 
   return {
@@ -87,15 +89,7 @@ export function createSweeper(context: SweeperContext): Sweeper {
         });
         told = null;
         context.tellTroubles(swept);
-        await tellHearings(
-          hearingsOf(
-            swept.rows.map(({ override }) => override),
-            cluster,
-            sources,
-            now(),
-            silentAfterMs,
-          ),
-        );
+        await hear(swept.rows.map(({ override }) => override));
         return count;
       } catch (thrown) {
         failed(thrown);
@@ -104,7 +98,7 @@ export function createSweeper(context: SweeperContext): Sweeper {
     },
     async listen() {
       try {
-        await tellHearings(hearingsOf(await context.overrides.list(), cluster, sources, now(), silentAfterMs));
+        await hear(await context.overrides.list());
       } catch (thrown) {
         failed(thrown);
       }

@@ -86,6 +86,8 @@ describe("a push that nobody tells of", () => {
   it("is healed by the sweep, which names the source; and nothing else is nudged", async () => {
     const { lines, alarms, outcomes } = await start("1s");
     await vi.waitFor(() => expect(outcomes()).toContain("SWEPT"), waited);
+    const adopted = { "mpo-relay/scan-interval": JSON.stringify({ was: "15s", set: "24h" }) };
+    api.store.patch(MPO, "other", { metadata: { annotations: adopted } });
     const digest = await pushImage(registry.url, `${PATH}/echo`, "main");
     await vi.waitFor(() => expect(held("echo")).toBe(digest), waited);
     await vi.waitFor(() => expect(alarms.map(({ code }) => code)).toEqual(["WEBHOOK_SILENT"]), waited);
@@ -96,6 +98,8 @@ describe("a push that nobody tells of", () => {
       waited,
     );
     expect(api.store.get(MPO, "other")?.metadata.annotations?.["mpo-relay/key"]).toBeUndefined();
+    // whoever polled rarely, trusting in pushes, polls as before while they do not come
+    await vi.waitFor(() => expect(api.store.get(MPO, "other")?.spec?.["scanInterval"]).toBe("15s"), waited);
   });
 
   it("without the right to list stays lost, and an alarm says what to apply", async () => {

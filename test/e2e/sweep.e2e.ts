@@ -75,7 +75,16 @@ test("a registry that wants a token, a worker, and the wrong password for a whil
   onTestFinished(() => cluster.stop());
 
   const access = { ...robot, password: { kind: "env", name: "PASSWORD" } as const, dockerConfig: null, ca: null, plainHttp: true };
-  const source: SourceConfig = { repo, name: SOURCE, noise: "drop", aliases: [], modules: ["*"], clusters: ["dev"], registry: access };
+  const source: SourceConfig = {
+    repo,
+    name: SOURCE,
+    noise: "drop",
+    aliases: [],
+    modules: ["*"],
+    clusters: ["dev"],
+    rescan: false,
+    registry: access,
+  };
   const asDeckhouse = createRegistry([source], async () => robot.password);
   const { server, ca, adminToken } = cluster.kube;
   const kube = kubernetesPort({ server, ca, token: adminToken });
