@@ -34,7 +34,7 @@ const lambda = (name) =>
 // Whole, the Kubernetes client takes half a second to load, and 50 MB: of it the bundle has what we use, and it is installed for the build alone.
 const { dependencies } = JSON.parse(await readFile(`${root}package.json`, "utf8"));
 const external = Object.keys(dependencies);
-const [cli, edge, consumer] = await Promise.all([
+const [cli, ...functions] = await Promise.all([
   build({
     ...common,
     external,
@@ -44,8 +44,9 @@ const [cli, edge, consumer] = await Promise.all([
   }),
   lambda("edge"),
   lambda("consumer"),
+  lambda("sweep"),
 ]);
-const outputs = { cli: cli.metafile.outputs, lambda: { ...edge.metafile.outputs, ...consumer.metafile.outputs } };
+const outputs = { cli: cli.metafile.outputs, lambda: Object.assign({}, ...functions.map(({ metafile }) => metafile.outputs)) };
 await writeFile(`${root}dist/meta.json`, JSON.stringify(outputs));
 
 // What an earlier build left goes last: whatever runs from dist/ meanwhile finds its files, which have the same names if they are the same.

@@ -128,6 +128,8 @@ export interface Tuning {
   /** When confirm looks, in ms after the patch, ascending. Default 10 s, 30 s, 90 s, 5 min, 15 min, 1 h. */
   readonly looksMs: readonly number[];
   readonly patchesPerSecond: number;
+  /** Between two sweeps of a cluster; 0: none by itself. */
+  readonly sweepMs: number;
 }
 export interface RelayConfig {
   readonly webhooks: Readonly<Record<string, WebhookConfig>>;

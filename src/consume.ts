@@ -5,6 +5,7 @@
 import type { Circuit } from "./circuit.ts";
 import { type Due, type Work, withoutCopies } from "./copies.ts";
 import { decode, type RenewRequest, toAscii } from "./event.ts";
+import { inLanes } from "./lanes.ts";
 import { entryOf, type NewEntry, type Note } from "./journal/journal.ts";
 import { LANES, MAX_RECEIVES, TOO_NEW_SECONDS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
@@ -58,7 +59,7 @@ export async function consume(
   }
   if (context.circuit.error !== null) await context.circuit.probe();
 
-  await inLanes(groups(withoutCopies(due)), async (group) => {
+  await inLanes(LANES, groups(withoutCopies(due)), async (group) => {
     const { settled, rest } = await runGroup(group, context, timeLeft);
     untouched.push(...rest.flatMap(({ record, copies }) => [record, ...copies]));
     await settleAll(settled, context, failed);
@@ -210,12 +211,4 @@ function report({ record, request }: Work, outcome: Outcome, context: ConsumeCon
 function alarm(context: ConsumeContext, code: keyof typeof ADVICE, line: { why: string; key?: string; module?: string }): void {
   const advice = ADVICE[code];
   if (advice !== undefined && code !== "CONFLICT") context.observer.alarm(code, { what: advice, cluster: context.cluster, ...line });
-}
-
-async function inLanes<T>(items: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
-  const waiting = items.values();
-  const lane = async () => {
-    for (const item of waiting) await run(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(LANES, items.length) }, lane));
 }

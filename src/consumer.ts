@@ -1,8 +1,8 @@
 /** What a consumer needs, put together the same way for a worker and for Lambda: the cluster's overrides, and the context of `consume`. */
-import { adoptAfter } from "./adopt.ts";
+import { adoptAfter, followSilence } from "./adopt.ts";
 import { createCircuit } from "./circuit.ts";
 import type { ClusterPort } from "./cluster/channels.ts";
-import type { Overrides } from "./cluster/overrides.ts";
+import type { Override, Overrides } from "./cluster/overrides.ts";
 import type { RelayConfig } from "./config.ts";
 import type { ConsumeContext } from "./consume.ts";
 import type { Note } from "./journal/journal.ts";
@@ -13,6 +13,9 @@ import { createPace } from "./pace.ts";
 import type { Queue } from "./queue/queue.ts";
 import { createRegistry } from "./registries.ts";
 import { createSecretReader } from "./secrets.ts";
+import { sourcesOf } from "./silence.ts";
+import type { Swept } from "./sweep.ts";
+import { createSweeper, nameOf, type Sweeper, type SweeperContext, sweptSources } from "./sweeper.ts";
 import { noteOnOverrides } from "./told.ts";
 
 /**
@@ -80,6 +83,34 @@ export function consumeContext(config: RelayConfig, { cluster, queue, overrides,
       (thrown) => toRelayError(thrown, "CLUSTER_ERROR"),
     ),
   };
+}
+
+/** The cluster's sweeper; null where the configuration switches it off, or names no registry that it could ask, which is told. */
+export function openSweeper(
+  config: RelayConfig,
+  context: ConsumeContext,
+  tellTroubles: (swept: Swept) => void,
+): { readonly sweeper: Sweeper; readonly context: SweeperContext } | null {
+  const { cluster, registry, observer } = context;
+  const { sweepMs } = config.tuning;
+  if (sweepMs === 0 || !registry || sweptSources(config, cluster).length === 0) {
+    const hint =
+      sweepMs === 0 ? "tuning.sweep is off" : "no source of this cluster has `registry`, so nobody can be asked whether a push got lost";
+    observer.outcome({ event: "process", outcome: "SWEEP_OFF", cluster, hint });
+    return null;
+  }
+  const adoption = { ...context, interval: config.clusters[cluster]?.adopt ?? null };
+  const hear: SweeperContext["hear"] = (overrides, hearings) => {
+    const heardOf = (override: Override) => {
+      const own = sourcesOf(override, cluster, config.sources);
+      return hearings
+        .filter(({ source }) => own.includes(source))
+        .map(({ source, heardAt, missed }) => ({ source: nameOf(source), heardAt, isSilent: missed.length > 0 }));
+    };
+    return followSilence(overrides, heardOf, adoption);
+  };
+  const swept = { ...context, registry, sources: config.sources, everyMs: sweepMs, tellTroubles, hear };
+  return { sweeper: createSweeper(swept), context: swept };
 }
 
 /**

@@ -8,6 +8,9 @@ import * as z from "zod";
 /** `sha256:` + 64 hex or `sha512:` + 128 hex; everything else that senders put into such a field is no digest. */
 export const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
+/** In place of a webhook's name: the sweep found it, and no webhook told of it. No webhook can have this name. */
+export const SWEEP = "(sweep)";
+
 /** Media types of an index: of one Deckhouse shows the child's digest, so equality proves success and inequality proves nothing. */
 export const INDEX_TYPES: ReadonlySet<string> = new Set([
   "application/vnd.oci.image.index.v1+json",

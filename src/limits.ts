@@ -64,6 +64,27 @@ export const RESCAN_EVERY_MS = 60_000;
 /** The last of `tuning.looks` for the release that comes of it, counted from 0: by then Deckhouse has scanned by itself, too */
 export const RELEASE_LAST_LOOK = 3;
 
+// # Sweeping
+
+/** What a sweep found behind is nudged so much later, for its delivery is most likely on its way. With the usual five minutes between sweeps a lost push so heals within six */
+export const SWEEP_GRACE_MS = 45_000;
+/** What the sweep nudged and Deckhouse took, with no delivery for so long after the sweep saw it, was told by no webhook */
+export const SILENT_AFTER_MS = 120_000;
+/** An override that was nudged for what its tag names, and holds something else, is nudged for it again so long after. Deckhouse itself comes back after the scan interval */
+export const SWEEP_AGAIN_MS = 6 * 3600 * 1000;
+/** The same after a nudge for a push whose digest nobody knew: it may have been for this one */
+export const SWEEP_UNSURE_MS = 900_000;
+/** Registries and mirrors behind them may be so late with what a push brought: until then what they say against it does not count as behind */
+export const MIRROR_LATE_MS = 600_000;
+/** After a time in which nothing could be swept (a laptop asleep, an API server away) for so long, the next sweep does not wait for its turn */
+export const SWEEP_GAP_MS = 600_000;
+/** How often it is looked whether there was such a time */
+export const SWEEP_TICK_MS = 15_000;
+/** Overrides of one cluster whose tags are looked up side by side */
+export const SWEEP_LANES = 16;
+/** In one alarm so many overrides are named, and the rest is counted */
+export const SILENT_NAMED = 10;
+
 // # Taking records
 
 /** Records that a worker takes at once, where the queue gives as many (SQS gives fewer). More at once means fewer looks at one override: in a burst they are most of the work */

@@ -24,12 +24,19 @@ export interface Nudge {
   readonly digest: string | null;
   readonly at: Date;
   readonly webhook: string;
+  /** The tag that the override followed then; null in marks of an older relay. */
+  readonly tag: string | null;
   readonly pushedAt: Date | null;
   readonly receivedAt: Date;
   readonly recent: readonly string[];
 }
 
-const pushed = z.object({ webhook: z.string(), time: z.iso.datetime().nullable(), received: z.iso.datetime() });
+const pushed = z.object({
+  webhook: z.string(),
+  tag: z.string().nullable().default(null),
+  time: z.iso.datetime().nullable(),
+  received: z.iso.datetime(),
+});
 
 /** null where no relay has nudged yet, or where somebody edited the mark by hand: then nothing is known, and we nudge. */
 export function nudgeOf(override: Override): Nudge | null {
@@ -44,6 +51,7 @@ export function nudgeOf(override: Override): Nudge | null {
     digest: annotations[DIGEST] ?? null,
     at,
     webhook: from.data.webhook,
+    tag: from.data.tag,
     pushedAt: from.data.time === null ? null : new Date(from.data.time),
     receivedAt: new Date(from.data.received),
     recent: (annotations[RECENT] ?? "").split(" ").filter((key) => key !== ""),
@@ -52,7 +60,7 @@ export function nudgeOf(override: Override): Nudge | null {
 
 /** The annotations of the patch. `previous` is the mark that it replaces; its key goes into `recent` in the same write. */
 export function nudgeAnnotations(
-  request: Pick<RenewRequest, "key" | "digest" | "index" | "webhook" | "pushedAt" | "receivedAt">,
+  request: Pick<RenewRequest, "key" | "digest" | "index" | "webhook" | "tag" | "pushedAt" | "receivedAt">,
   nudge: number,
   previous: Nudge | null,
   at: Date,
@@ -64,7 +72,7 @@ export function nudgeAnnotations(
     [KEY]: value,
     [DIGEST]: request.index ? null : request.digest,
     [AT]: at.toISOString(),
-    [PUSHED]: JSON.stringify({ webhook: request.webhook, time: request.pushedAt, received: request.receivedAt }),
+    [PUSHED]: JSON.stringify({ webhook: request.webhook, tag: request.tag, time: request.pushedAt, received: request.receivedAt }),
     [RECENT]: before.length === 0 ? null : [...new Set(before)].slice(0, RECENT_KEYS).join(" "),
   };
 }

@@ -40,6 +40,7 @@ export type DoneCode =
   | "REFUSED" // Deckhouse will not take it: disabled, embedded, validation …
   | "SUPERSEDED" // a newer push or another tag took over
   | "UNVERIFIED" // no digest was known to compare with; nothing speaks against it
+  | "CURRENT" // what the sweep found behind is there by now
   | "RENUDGED" // a download error: a repeated nudge is on its way
   | "RESCANNED" // the source is scanned after this push; a look at the releases follows
   | "RELEASE_DEPLOYED" // a ModuleRelease appeared, and Deckhouse runs it
@@ -60,6 +61,7 @@ export type ErrorCode =
   | "QUEUE_UNAVAILABLE"
   | "JOURNAL_UNAVAILABLE" // holds up nothing: the push goes on, its story has a gap
   | "REGISTRY_UNAVAILABLE" // a look-up failed: decided without it
+  | "WEBHOOK_SILENT" // the sweep found a push that no webhook told of
   | "QUEUE_REFUSED" // the queue's owner does not know our token
   | "INTERNAL"
   // consumer
@@ -154,6 +156,7 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
   UNCONFIRMED: "bury",
   LAST_RECEIVE: "bury",
   // these do not reach a consumer
+  WEBHOOK_SILENT: "bury",
   UNKNOWN_WEBHOOK: "bury",
   UNKNOWN_PUSH: "bury",
   METHOD: "bury",
@@ -195,6 +198,10 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED", strin
   RESCAN_REFUSED:
     "the API server does not let us make a ModuleSource scan; Deckhouse scans it by itself in some minutes. By RBAC: apply infra/cluster/rescan. By a policy: this Deckhouse does not let anybody but itself change its own source, so take `rescan` out for it. See infra/release-channels.md",
   QUEUE_UNAVAILABLE: "the queue does not take or give records; senders are told to try again, and what lies in a queue waits there",
+  REGISTRY_UNAVAILABLE:
+    "the sweep cannot ask this source's registry, so nobody notices there if its webhook is silent; nothing of it counts as behind meanwhile. Look at `registry` of this source in the configuration, and at the registry",
+  WEBHOOK_SILENT:
+    "a push came to the registry and no webhook told of it; the sweep found it and Deckhouse runs it now. Look at this source's webhook in the registry (its address, its secret, whether it was switched off): `mpo-relay send` shows whether the relay takes a delivery. It ends with the next delivery",
   JOURNAL_UNAVAILABLE:
     "what becomes of pushes is not written down, so `mpo-relay history` has a gap; pushes themselves go on. Look at the journal's place: disk, permissions, table",
 };

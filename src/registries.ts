@@ -3,14 +3,15 @@ import * as z from "zod";
 import type { RegistryAccess, SourceConfig } from "./config.ts";
 import { jsonOf } from "./json.ts";
 import { RelayError } from "./outcome.ts";
-import { http } from "./registry/http.ts";
-import { type Credential, OciRegistry, type Place } from "./registry/oci.ts";
+import { type Http, http } from "./registry/http.ts";
+import { OciRegistry } from "./registry/oci.ts";
+import type { Credential, Place } from "./registry/place.ts";
 import type { Registry } from "./registry/registry.ts";
 import type { SecretReader } from "./secrets.ts";
 
-/** Asks nothing yet. Secrets are read with each question. */
-export function createRegistry(sources: readonly SourceConfig[], readSecret: SecretReader): Registry {
-  const registry = new OciRegistry(http);
+/** Asks nothing yet. Secrets are read with each question. `ask`: another way to send a request. */
+export function createRegistry(sources: readonly SourceConfig[], readSecret: SecretReader, ask: Http = http): Registry {
+  const registry = new OciRegistry(ask);
   return {
     async resolve({ image, module, tag }) {
       const source = sources.find(({ repo, aliases }) => [repo, ...aliases].some((place) => image === `${place}/${module}:${tag}`));

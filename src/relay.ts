@@ -5,7 +5,7 @@ import { getConnInfo } from "@hono/node-server/conninfo";
 import { createApp } from "./app.ts";
 import type { RelayConfig } from "./config.ts";
 import type { ConsumeContext } from "./consume.ts";
-import { consumeContext, openCluster } from "./consumer.ts";
+import { consumeContext, openCluster, openSweeper } from "./consumer.ts";
 import { watchExpiry } from "./expiry.ts";
 import { startHub } from "./lend.ts";
 import { createLimiter } from "./limiter.ts";
@@ -19,6 +19,8 @@ import { takeIn } from "./inbox.ts";
 import { openQueues, openWebhookQueue, type Queues } from "./queues.ts";
 import { receive, type ReceiveContext } from "./receive.ts";
 import { createSecretReader, type SecretReader } from "./secrets.ts";
+import type { Swept } from "./sweep.ts";
+import { createTroubleNews, sweepAgain } from "./sweeper.ts";
 import { work } from "./worker.ts";
 
 export interface RelayOptions {
@@ -59,7 +61,7 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
     await queues.close();
   };
   try {
-    const telling = { observer, ...journals };
+    const telling = { observer, ...journals, tellTroubles: createTroubleNews(observer) };
     const starting = consumed.map(async (cluster) => {
       stopping.push(await startConsumer(config, cluster, queues.of(cluster), { ...telling, isAlone: !isEdge }));
     });
@@ -83,20 +85,26 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
 }
 
 type Telling = Pick<Journals, "note"> & { readonly observer: Observer };
+interface ConsumerTelling extends Telling {
+  readonly tellTroubles: (swept: Swept) => void;
+  readonly isAlone: boolean;
+}
 
 async function startConsumer(
   config: RelayConfig,
   cluster: string,
   queue: Queue,
-  { observer, note, isAlone }: Telling & { readonly isAlone: boolean },
+  { observer, note, tellTroubles, isAlone }: ConsumerTelling,
 ): Promise<() => Promise<void>> {
   const overrides = openCluster(config, cluster);
   const context = consumeContext(config, { cluster, queue, overrides, observer, note });
   await lookOnce(context, isAlone);
   const stopWork = startLoop((signal) => work({ ...context, queue }, signal));
   const stopWatch = startWatch(cluster, queue.deadLetters, observer);
+  const swept = openSweeper(config, context, tellTroubles);
+  const stopSweep = swept && startLoop((signal) => sweepAgain(swept.sweeper, swept.context, signal));
   return async () => {
-    await Promise.all([stopWork(), stopWatch()]);
+    await Promise.all([stopWork(), stopWatch(), stopSweep?.()]);
     overrides.close();
   };
 }

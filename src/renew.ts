@@ -4,7 +4,7 @@
  */
 import type { Override, Overrides } from "./cluster/overrides.ts";
 import type { Tuning } from "./config.ts";
-import { encode, type RenewRequest } from "./event.ts";
+import { encode, type RenewRequest, SWEEP } from "./event.ts";
 import {
   CLOCKS_DIFFER_MS,
   CONFLICT_TRIES,
@@ -48,6 +48,8 @@ async function renewOnce(request: RenewRequest, context: RenewContext): Promise<
     return { kind: "skipped", reason: "OTHER_SOURCE", detail: { follows: override.source } };
   }
 
+  // a sweep looks at states and comes again, so a state may end what it found; a push is ended by none
+  if (request.webhook === SWEEP && override.status.imageDigest === request.digest) return { kind: "done", code: "CURRENT" };
   const newest = nudgeOf(override);
   let nudge = request.nudge;
   if (newest?.key === request.key && newest.nudge >= nudge) {
@@ -82,10 +84,14 @@ function isRedelivery(request: RenewRequest, override: Override, newest: Nudge, 
   return !arrived && now.getTime() - newest.at.getTime() > REDELIVERED_MS;
 }
 
-/** The newest nudge saw this push too: it was patched before that one, or its sender calls it older and we had received it by then. */
+/**
+ * The newest nudge saw this push too: it was patched before that one, or its sender calls it older and we had received it by then. What a
+ * sweep saw in the registry was there before any nudge that went out later.
+ */
 export function isCovered(newest: Nudge, request: RenewRequest, now: Date): boolean {
   const wasPatched = newest.key !== request.key && newest.recent.includes(request.key);
-  return wasPatched || (isLater(newest, request, now) && wentOutAfter(newest, request));
+  const isSwept = request.webhook === SWEEP && newest.key !== request.key;
+  return wasPatched || ((isSwept || isLater(newest, request, now)) && wentOutAfter(newest, request));
 }
 
 /**

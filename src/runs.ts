@@ -1,7 +1,7 @@
 /** Which records share a run, in which order, and which use case it is. */
 import { confirm, type ConfirmContext } from "./confirm.ts";
 import type { Work } from "./copies.ts";
-import type { RenewRequest } from "./event.ts";
+import { type RenewRequest, SWEEP } from "./event.ts";
 import { groupBy } from "./group.ts";
 import type { Outcome } from "./outcome.ts";
 import { followRelease } from "./release.ts";
@@ -32,6 +32,8 @@ export function groups(work: readonly Work[]): Work[][] {
 
 /** By the sender's time where one sender gives it, else by when we received them. */
 function newestFirst(a: RenewRequest, b: RenewRequest): number {
+  // what a sweep found comes last: a delivery's nudge covers it, and says whose push it is
+  if ((a.webhook === SWEEP) !== (b.webhook === SWEEP)) return a.webhook === SWEEP ? 1 : -1;
   if (a.webhook === b.webhook && a.pushedAt !== null && b.pushedAt !== null && a.pushedAt !== b.pushedAt) {
     return Date.parse(b.pushedAt) - Date.parse(a.pushedAt);
   }

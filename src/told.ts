@@ -1,5 +1,6 @@
 /** What `kubectl describe mpo` shows of a push: one Kubernetes Event for each outcome. Never an annotation: each write of one is a nudge. */
 import type { OverrideEvent, Overrides } from "./cluster/overrides.ts";
+import { SWEEP } from "./event.ts";
 import type { NewEntry, Note } from "./journal/journal.ts";
 import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
@@ -16,7 +17,7 @@ const NORMAL: Readonly<Record<string, string>> = {
   ADOPTED: "Adopted",
   RESTORED: "Restored",
 };
-const WARNING: Readonly<Record<string, string>> = { REFUSED: "Refused", MODULE_ERROR: "ModuleError" };
+const WARNING: Readonly<Record<string, string>> = { REFUSED: "Refused", MODULE_ERROR: "ModuleError", WEBHOOK_SILENT: "WebhookSilent" };
 
 /** null: nothing to tell. The id is the same for the same outcome of the same nudge, so that a crash in between tells it once. */
 export function eventOf(entry: NewEntry): OverrideEvent | null {
@@ -34,7 +35,8 @@ export function eventOf(entry: NewEntry): OverrideEvent | null {
 }
 
 function messageOf({ stage, detail, image, digest, webhook, actor, module }: NewEntry): string {
-  const pushed = `${image}${digest === null ? "" : `@${digest}`}, by webhook ${webhook}${actor === null ? "" : ` (${actor})`}`;
+  const by = webhook === SWEEP ? "found by the sweep" : `by webhook ${webhook}${actor === null ? "" : ` (${actor})`}`;
+  const pushed = `${image}${digest === null ? "" : `@${digest}`}, ${by}`;
   const message = textOf(detail["message"]);
   const why = textOf(detail["why"]);
   if (detail["buried"] === true) return `${pushed}: ${stage}: ${why}; see mpo-relay dlq list --module ${module}`;

@@ -174,7 +174,7 @@ describe("after a push", () => {
 
   it("once the image was picked up, where the Module does not say whether it runs", async () => {
     const says = relay(pushed());
-    says.cluster.setState({ isReady: false, isBroken: false, message: "" });
+    says.cluster.setState({ source: null, isReady: false, isBroken: false, message: "" });
     await adoptAfter(requestOf(), pickedUp, says.context);
     expect(says.interval()).toBe("15s");
     const silent = relay(pushed());

@@ -12,6 +12,8 @@ import { encode } from "../src/event.ts";
 import { openDynamoJournal } from "../src/journal/dynamodb.ts";
 import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
 import { deliveriesOf } from "./contracts/deliveries.ts";
+import { pushImage } from "../src/sandbox/registry-client.ts";
+import { startRegistry } from "../src/sandbox/registry.ts";
 import { startDynamo, type TestDynamo } from "./support/dynamodb.ts";
 import { requestOf } from "./support/relay.ts";
 import { HEAVY_MS, waited } from "./support/wait.ts";
@@ -63,7 +65,7 @@ afterEach(async () => {
 });
 
 /** A function with its init done. Rejects with what it wrote when the init fails. */
-async function start(name: "edge" | "consumer", config: unknown, env: Readonly<Record<string, string>>) {
+async function start(name: "edge" | "consumer" | "sweep", config: unknown, env: Readonly<Record<string, string>>) {
   const child = spawn(process.execPath, ["--input-type=module", "--eval", RUNNER, join(folder, `${name}.mjs`)], {
     cwd: folder,
     env: {
@@ -321,6 +323,33 @@ describe("consumer.mjs", () => {
   });
 });
 
+describe("sweep.mjs", () => {
+  test("queues what is behind, and writes no secret", async () => {
+    const api = await startKubernetesApi({ token: SECRET });
+    const registry = await startRegistry({ port: 0, notify: null, log: () => {} });
+    running.push(
+      () => api.close(),
+      () => registry.close(),
+    );
+    const digest = await pushImage(registry.url, "modules/echo", "main");
+    api.store.create("modulepulloverrides", { metadata: { name: "echo" }, spec: { imageTag: "main" } });
+    const queue = createQueue();
+    const kubernetes = { server: api.url, ca: "env:CLUSTER_CA", token: "env:CLUSTER_TOKEN" };
+    const endpoint = `http://127.0.0.1:${sqs.port}`;
+    const config = {
+      sources: [{ repo: `localhost:${registry.port}/modules`, registry: { plainHttp: true } }],
+      clusters: { dev: { queue: "env:MPO_RELAY_QUEUE", endpoint, kubernetes } },
+    };
+    const env = { MPO_RELAY_CLUSTER: "dev", MPO_RELAY_QUEUE: queue.url, CLUSTER_CA: api.ca, CLUSTER_TOKEN: SECRET };
+    const { invoke, output } = await start("sweep", config, env);
+    expect(await invoke({})).toEqual({ queued: 1 });
+    expect(await invoke({})).toEqual({ queued: 0 });
+    expect(queue.records()).toEqual([expect.objectContaining({ kind: "renew", module: "echo", digest, webhook: "(sweep)" })]);
+    expect(output()).toContain('"outcome":"SWEPT"');
+    expect(output()).not.toContain(SECRET);
+  });
+});
+
 async function closedPort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -366,28 +395,33 @@ describe("what is loaded", () => {
     return closure(outputs, [`dist/lambda/${name}.mjs`, adapter ?? expect.fail("no chunk of the SQS adapter")]);
   }
 
-  test.each(["edge", "consumer"])("%s.mjs: at most 500 KiB at import, and nothing that only the Node processes need", async (name) => {
-    const { bytes, inputs, packages } = atImport((await meta()).lambda, name);
-    expect(bytes).toBeLessThanOrEqual(500 * 1024);
-    expect(inputs.filter((file) => file.includes("@aws-sdk/client-dynamodb"))).toEqual([]);
-    expect(inputs).toContain("src/queues.ts");
-    expect(inputs.filter((file) => /node_modules\/(?:@kubernetes|yaml|libsql|commander|@hono|pino-pretty|jose)\//.test(file))).toEqual([]);
-    expect(inputs).not.toContain("src/relay.ts");
-    expect(packages).toEqual([]);
-  });
+  test.each(["edge", "consumer", "sweep"])(
+    "%s.mjs: at most 500 KiB at import, and nothing that only the Node processes need",
+    async (name) => {
+      const { bytes, inputs, packages } = atImport((await meta()).lambda, name);
+      expect(bytes).toBeLessThanOrEqual(500 * 1024);
+      expect(inputs.filter((file) => file.includes("@aws-sdk/client-dynamodb"))).toEqual([]);
+      expect(inputs).toContain("src/queues.ts");
+      expect(inputs.filter((file) => /node_modules\/(?:@kubernetes|yaml|libsql|commander|@hono|pino-pretty|jose)\//.test(file))).toEqual(
+        [],
+      );
+      expect(inputs).not.toContain("src/relay.ts");
+      expect(packages).toEqual([]);
+    },
+  );
 
   test("no chunk of a function, loaded or not, holds a YAML parser, SQLite, a command line or a Node server", async () => {
     const inputs = Object.values((await meta()).lambda).flatMap((each) => Object.keys(each.inputs));
     expect(inputs.filter((file) => /node_modules\/(?:yaml|libsql|commander|@hono\/node-server|pino-pretty)\//.test(file))).toEqual([]);
   });
 
-  test("the Kubernetes client is a chunk of its own, in the consumer alone, loaded when a record first needs it", async () => {
+  test("the Kubernetes client is a chunk of its own, in consumer and sweep alone, loaded when a cluster is first asked", async () => {
     const { lambda } = await meta();
     const holders = Object.entries(lambda).filter(([, { inputs }]) =>
       Object.keys(inputs).some((file) => file.includes("@kubernetes/client-node/")),
     );
-    expect(holders.map(([, { entryPoint }]) => entryPoint)).toEqual(["src/cluster/client-node.ts"]);
-    expect(holders.map(([file]) => file)).toEqual([expect.stringMatching(/^dist\/lambda\/consumer\//)]);
+    expect(holders.map(([, { entryPoint }]) => entryPoint)).toEqual(["src/cluster/client-node.ts", "src/cluster/client-node.ts"]);
+    expect(holders.map(([file]) => file.split("/")[2]).toSorted()).toEqual(["consumer", "sweep"]);
   });
 
   test("cli.js is a program, and loads adapters only for the commands that use them", async () => {

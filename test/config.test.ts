@@ -153,7 +153,7 @@ clusters:
       journal: { kind: "embedded", folder: join(folder, "data") },
       listen: { host: "0.0.0.0", port: 8080 },
       limits: { body: 1024 ** 2, unparsed: 1000 },
-      tuning: { cooldownMs: 5000, looksMs: [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000], patchesPerSecond: 50 },
+      tuning: { cooldownMs: 5000, looksMs: [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000], patchesPerSecond: 50, sweepMs: 300_000 },
     });
   });
 
@@ -188,7 +188,7 @@ unparsed: env:UNPARSED
 listen: 127.0.0.1:9000
 hub: { listen: 8444, certificate: file:hub.crt, key: file:hub.key }
 limits: { body: 2MiB, unparsed: 5 }
-tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
+tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5, sweep: off }
 `);
     expect(config.webhooks["prod"]).toMatchObject({
       auth: "token",
@@ -254,7 +254,7 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5 }
     expect(config.unparsed).toEqual({ kind: "env", name: "UNPARSED", region: null, endpoint: null });
     expect(config.listen).toEqual({ host: "127.0.0.1", port: 9000 });
     expect(config.limits).toEqual({ body: 2 * 1024 ** 2, unparsed: 5 });
-    expect(config.tuning).toEqual({ cooldownMs: 500, looksMs: [1000, 60_000], patchesPerSecond: 0.5 });
+    expect(config.tuning).toEqual({ cooldownMs: 500, looksMs: [1000, 60_000], patchesPerSecond: 0.5, sweepMs: 0 });
   });
 
   it("of a worker has neither webhooks nor sources", async () => {
@@ -359,7 +359,11 @@ describe("each problem, with its path and a hint", () => {
     ["no provider", withTop({ webhooks: { prod: { secret: "env:S" } } }), "webhooks.prod.provider: is missing: expected a text"],
     ["unknown key", withWebhook({ secert: "env:S" }), 'webhooks.prod.secert: unknown key (did you mean "secret"?)'],
     ["unknown key, top", withTop({ cluster: {} }), 'cluster: unknown key (did you mean "clusters"?)'],
-    ["unknown key, far", withTop({ tuning: { bananas: 1 } }), "tuning.bananas: unknown key (known: cooldown, looks, patchesPerSecond)"],
+    [
+      "unknown key, far",
+      withTop({ tuning: { bananas: 1 } }),
+      "tuning.bananas: unknown key (known: cooldown, looks, patchesPerSecond, sweep)",
+    ],
     [
       "name",
       withTop({ webhooks: { "a/b": { provider: "harbor", secret: "env:S" } } }),
@@ -639,6 +643,7 @@ describe("each problem, with its path and a hint", () => {
       "tuning.cooldown: not a duration (write a number with its unit: 500ms, 5s, 5m or 1h)",
     ],
     ["cooldown number", withTop({ tuning: { cooldown: 5 } }), "tuning.cooldown: expected a text, not a number"],
+    ["sweep", withTop({ tuning: { sweep: "1ms" } }), "tuning.sweep: too often"],
     ["looks", withTop({ tuning: { looks: ["30s", "10s"] } }), "tuning.looks: the looks must grow"],
     ["limits", withTop({ limits: { body: 0 } }), "limits.body: expected number to be >=1"],
   ])("%s", async (_, text, expected) => {

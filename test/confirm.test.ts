@@ -265,9 +265,9 @@ describe("confirm: the registry is asked what the tag names", () => {
 });
 
 describe("confirm: whether the module comes up", () => {
-  const broken = { isReady: false, isBroken: true, message: "hook failed" };
-  const pending = { isReady: false, isBroken: false, message: "Reconciling" };
-  const fine = { isReady: true, isBroken: false, message: "" };
+  const broken = { source: null, isReady: false, isBroken: true, message: "hook failed" };
+  const pending = { source: null, isReady: false, isBroken: false, message: "Reconciling" };
+  const fine = { source: null, isReady: true, isBroken: false, message: "" };
 
   /** Picked up, with the record that looks at the Module. */
   async function pickedUp() {

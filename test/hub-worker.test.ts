@@ -79,7 +79,7 @@ function workerConfig(url: string, part: Partial<ClusterConfig> = {}): RelayConf
     clusters: {
       dev: { queue: { kind: "hub", url }, deadLetters: null, kubernetes, hub, uid: api.uid, events: false, adopt: null, ...part },
     },
-    tuning: { cooldownMs: 200, looksMs: [100, 200, 400, 800, 1600, 3200], patchesPerSecond: 1000 },
+    tuning: { cooldownMs: 200, looksMs: [100, 200, 400, 800, 1600, 3200], patchesPerSecond: 1000, sweepMs: 0 },
   });
 }
 const urlOf = ({ hubUrl }: Relay) => hubUrl ?? expect.fail("no hub");

@@ -144,7 +144,7 @@ describe("the journal's table", () => {
 
 describe("the functions", () => {
   test("run on a supported runtime, each under its own role, with a log group that forgets", () => {
-    for (const name of ["Edge", "Consumer"]) {
+    for (const name of ["Edge", "Consumer", "Sweep"]) {
       expect(properties(`${name}LambdaFunction`)).toMatchObject({
         Runtime: "nodejs24.x",
         Architectures: ["arm64"],
@@ -164,21 +164,32 @@ describe("the functions", () => {
     expect(properties("ConsumerEventSourceMappingSQSQueue")).not.toHaveProperty("MaximumBatchingWindowInSeconds");
   });
 
+  test("the sweep comes every five minutes, and ends before the next one begins", () => {
+    const [rule] = Object.values(template.Resources).filter(({ Type }) => Type === "AWS::Events::Rule");
+    expect(rule?.Properties).toMatchObject({
+      ScheduleExpression: "rate(5 minutes)",
+      State: "ENABLED",
+      Targets: [{ Arn: arnOf("SweepLambdaFunction") }],
+    });
+    expect(properties("SweepLambdaFunction")["Timeout"]).toBeLessThan(300);
+  });
+
   test("get the variables that their part of the configuration names, and no other's", async () => {
     const loaded = await loadConfig({ file: join(copy, "dist/lambda/relay.json") });
     if (!loaded.ok) return expect(loaded.problems).toEqual([]);
     const named = (part: unknown) => [...JSON.stringify(part).matchAll(/"kind":"env","name":"(\w+)"/g)].map(([, name = ""]) => name);
-    const { webhooks, clusters, unparsed, journal } = loaded.config;
+    const { webhooks, clusters, unparsed, journal, sources } = loaded.config;
     const queues = Object.values(clusters).map(({ queue }) => queue);
     const edge = new Set(["MPO_RELAY_CONFIG", ...named([webhooks, queues, unparsed, journal])]);
-    const consumer = new Set(["MPO_RELAY_CONFIG", "MPO_RELAY_CLUSTER", ...named([clusters, journal])]);
+    const consumer = new Set(["MPO_RELAY_CONFIG", "MPO_RELAY_CLUSTER", ...named([clusters, journal, sources])]);
     expect(Object.keys(variables("Edge")).toSorted()).toEqual([...edge].toSorted());
     expect(Object.keys(variables("Consumer")).toSorted()).toEqual([...consumer].toSorted());
+    expect(variables("Sweep")).toEqual(variables("Consumer"));
     expect(Object.keys(clusters)).toContain(variables("Consumer")["MPO_RELAY_CLUSTER"]);
   });
 
   test("read secrets from Secrets Manager while they are deployed: the template holds none", () => {
-    const all = Object.entries({ ...variables("Edge"), ...variables("Consumer") });
+    const all = Object.entries({ ...variables("Edge"), ...variables("Consumer"), ...variables("Sweep") });
     const secrets = all.filter(([name]) => !name.startsWith("MPO_RELAY_"));
     expect(secrets.map(([name]) => name).toSorted()).toEqual(["CLUSTER_CA", "CLUSTER_TOKEN", "WEBHOOK_SECRET"]);
     for (const [name, value] of secrets) expect(value).toBe(`{{resolve:secretsmanager:mpo-relay/dev:SecretString:${name}}}`);
@@ -219,6 +230,12 @@ describe("the roles", () => {
         "Queue: sqs:SendMessage",
       ],
     ],
+    [
+      "SweepRole",
+      ["SweepLogGroup: logs:CreateLogStream", "SweepLogGroup: logs:PutLogEvents"],
+      ["Journal: dynamodb:UpdateItem"],
+      ["Queue: sqs:SendMessage"],
+    ],
   ])("%s allows this and nothing else", (name, logs, journal, queues) => {
     const statements = role.parse(properties(name)).Policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
     const allowed = statements.flatMap(({ Action, Resource }) =>
@@ -230,14 +247,14 @@ describe("the roles", () => {
     });
   });
 
-  test("there is no third role, and no policy beside them", () => {
+  test("there is no fourth role, and no policy beside them", () => {
     const identities = Object.entries(template.Resources).filter(([, { Type }]) => Type.startsWith("AWS::IAM::"));
-    expect(identities.map(([name]) => name).toSorted()).toEqual(["ConsumerRole", "EdgeRole"]);
+    expect(identities.map(([name]) => name).toSorted()).toEqual(["ConsumerRole", "EdgeRole", "SweepRole"]);
   });
 });
 
 describe("the zips", () => {
-  test.each(["edge", "consumer"])("%s.zip holds its own bundle and the configuration", async (name) => {
+  test.each(["edge", "consumer", "sweep"])("%s.zip holds its own bundle and the configuration", async (name) => {
     const files = namesIn(await readFile(join(copy, `.serverless/${name}.zip`)));
     expect(files).toContain(`dist/lambda/${name}.mjs`);
     expect(files).toContain("dist/lambda/relay.json");

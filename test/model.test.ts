@@ -32,7 +32,7 @@ describe("a push that was acknowledged takes effect, or a dead letter names it",
   const seed = env["MODEL_SEED"];
   if (seed) {
     it(`in schedule ${seed}`, async () => {
-      const { findings, trace } = await play(Number(seed), { trace: true });
+      const { findings, trace } = await play(Number(seed), { trace: true, faults: { lostPush: Number(env["MODEL_LOST"] ?? 0) } });
       if (env["MODEL_TRACE"]) process.stdout.write(`${trace.join("\n")}\n`);
       expect(findings).toEqual([]);
     });
@@ -58,6 +58,16 @@ describe("the same where the clocks of a registry's replicas differ by minutes",
       Array.from({ length: runs / 4 }, (_, index) => first + index),
       { replicaBehindMs: 240_000 },
     );
+  });
+});
+
+describe("the same where nobody hears of every third push, and there is a sweep", { timeout: 24 * 3_600_000 }, () => {
+  it(`in ${runs / 4} random schedules`, async () => {
+    const played = await expectNone(
+      Array.from({ length: runs / 4 }, (_, index) => first + index),
+      { lostPush: 0.33 },
+    );
+    if (env["MODEL_RUNS"]) process.stdout.write(`${JSON.stringify(figuresOf(played), null, 2)}\n`);
   });
 });
 

@@ -89,7 +89,7 @@ it.each([
     const { overrides, requests, comeBack } = server(answersProbes);
     const { observer, lines } = fakeObserver();
     const queue = await open();
-    const config = configOf({ tuning: { cooldownMs: 5000, looksMs: [HOURS], patchesPerSecond: 50 } });
+    const config = configOf({ tuning: { cooldownMs: 5000, looksMs: [HOURS], patchesPerSecond: 50, sweepMs: 0 } });
     const context = consumeContext(config, { cluster: "dev", queue, overrides, observer });
     const name = (n: number) => String(n).padStart(8, "0");
     await queue.send(

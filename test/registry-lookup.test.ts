@@ -2,8 +2,12 @@
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { afterEach, describe, expect, it } from "vitest";
-import { createRegistry } from "../src/registries.ts";
 import type { RegistryAccess, SourceConfig } from "../src/config.ts";
+import { RelayError } from "../src/outcome.ts";
+import { createRegistry } from "../src/registries.ts";
+import type { HttpAnswer } from "../src/registry/http.ts";
+import { OciRegistry } from "../src/registry/oci.ts";
+import type { Place } from "../src/registry/place.ts";
 import { source } from "./support/relay.ts";
 
 const digestOf = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
@@ -171,5 +175,90 @@ describe("a registry that wants to know who asks", () => {
       more();
     });
     await expect(lookUp(endless)()).rejects.toMatchObject({ code: "REGISTRY_UNAVAILABLE", message: expect.stringContaining("too large") });
+  });
+});
+
+describe("a registry is left alone", () => {
+  const place = (repository: string): Place => ({ repository, plainHttp: true, ca: null, credential: { username: "u", password: "p" } });
+  /** Answers by a table of `METHOD path` and keeps what it was asked; time stands still until it is moved. */
+  function scripted(answerTo: (path: string, authorization: string | undefined, url: URL) => Partial<HttpAnswer> & { status: number }) {
+    const asked: string[] = [];
+    let now = Date.UTC(2026, 10, 24);
+    const registry = new OciRegistry(
+      async ({ url, headers }) => {
+        asked.push(`${url.host}${url.pathname}`);
+        return { headers: {}, body: Buffer.alloc(0), ...answerTo(url.pathname, headers["authorization"], url) };
+      },
+      () => now,
+    );
+    const why = (repository: string) =>
+      registry.resolve(place(repository), "main").then(
+        () => null,
+        (error: unknown) => (error instanceof RelayError ? { message: error.message, seconds: error.retryAfterSeconds } : error),
+      );
+    return { registry, asked, why, pass: (seconds: number) => (now += seconds * 1000) };
+  }
+  const found = { status: 200, headers: { "content-type": OCI_MANIFEST, "docker-content-digest": digestOf("x") } };
+
+  it.each([
+    ["seconds", "120", 120],
+    ["a date", new Date(Date.UTC(2026, 10, 24, 0, 5)).toUTCString(), 300],
+    ["nothing that can be read", "soon", 60],
+    ["weeks, which are an hour", "9999999", 3600],
+  ])("as long as its Retry-After says: %s", async (_what, retryAfter, seconds) => {
+    const { asked, why, pass } = scripted(() => ({ status: 429, headers: { "retry-after": retryAfter } }));
+    expect(await why("r.example/m/a")).toEqual({ message: "r.example: it answers 429, too many requests", seconds });
+    pass(seconds - 1);
+    expect(await why("r.example/other/b")).toEqual({ message: "r.example: it answers 429, too many requests", seconds: 1 });
+    expect(asked).toHaveLength(1);
+    pass(1);
+    await why("r.example/m/a");
+    expect(asked).toHaveLength(2);
+  });
+
+  it("where it refuses a credential: by this source alone, and other sources go on", async () => {
+    const { asked, why } = scripted((path) =>
+      path.startsWith("/v2/m/") ? { status: 401, headers: { "www-authenticate": "Basic" } } : found,
+    );
+    expect(await why("r.example/m/a")).toEqual({ message: "r.example: it refuses the credential", seconds: 60 });
+    expect(await why("r.example/m/b")).toMatchObject({ seconds: 60 });
+    expect(await why("r.example/other/b")).toBeNull();
+    expect(asked.filter((each) => each.includes("/m/"))).toEqual(Array(2).fill("r.example/v2/m/a/manifests/main"));
+  });
+
+  it("but not where it refuses one repository, or one image is not for linux/amd64", async () => {
+    const { why } = scripted((path) => {
+      if (path.includes("/closed/")) return { status: 403 };
+      return path.includes("/arm/")
+        ? { status: 200, headers: { "content-type": OCI_INDEX }, body: Buffer.from('{"manifests":[]}') }
+        : found;
+    });
+    expect(await why("r.example/m/closed")).toMatchObject({ seconds: null });
+    expect(await why("r.example/m/arm")).toMatchObject({ seconds: null });
+    expect(await why("r.example/m/a")).toBeNull();
+  });
+
+  it("with tokens that are over: one question for many repositories, and one by one where such a token is not taken", async () => {
+    for (const takesShared of [true, false]) {
+      const { registry, asked, pass } = scripted((path, authorization, url) => {
+        if (path === "/token") {
+          const scopes = url.searchParams.getAll("scope");
+          return { status: 200, body: Buffer.from(JSON.stringify({ token: scopes.join("+"), expires_in: 100 })) };
+        }
+        const scope = `repository:${path.slice("/v2/".length).replace(/\/manifests.*/, "")}:pull`;
+        const isTaken = takesShared ? authorization?.includes(scope) : authorization === `Bearer ${scope}`;
+        return isTaken ? found : { status: 401, headers: { "www-authenticate": 'Bearer realm="http://r.example/token",service="s"' } };
+      });
+      const all = Array.from({ length: 50 }, (_, n) => `r.example/m/module-${n}`);
+      const sweep = () => Promise.all(all.map((repository) => registry.resolve(place(repository), "main")));
+      const rounds: number[] = [];
+      for (let round = 0; round < 3; round++) {
+        expect(await sweep()).toEqual(all.map(() => ({ digest: digestOf("x"), image: digestOf("x") })));
+        rounds.push(asked.splice(0).length);
+        pass(300);
+      }
+      // HEAD, token, HEAD at first; then a HEAD each, and a token for twenty of them at a time
+      expect(rounds).toEqual(takesShared ? [150, 53, 53] : [150, 153, 100]);
+    }
   });
 });

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { BOUNDS, type Bounds, listFiles, readFiles } from "../src/registry/layers.ts";
-import type { Place } from "../src/registry/oci.ts";
+import type { Place } from "../src/registry/place.ts";
 import { RegistryReader } from "../src/registry/reader.ts";
 import { imageOf, imageOfLayers, listen, OCI_INDEX, OCI_MANIFEST, sha256, tarOf } from "./support/image.ts";
 

@@ -29,7 +29,7 @@ function config(part: Partial<RelayConfig> = {}): RelayConfig {
     webhooks: { registry: { ...webhook, secret: { kind: "env", name: "RELAY_TEST_SECRET" } } },
     clusters: { dev: { queue, deadLetters: null, kubernetes, hub: null, uid: null, events: false, adopt: null } },
     unparsed: queue,
-    tuning: { cooldownMs: 200, looksMs: [100, 200, 400, 800, 1600, 3200], patchesPerSecond: 1000 },
+    tuning: { cooldownMs: 200, looksMs: [100, 200, 400, 800, 1600, 3200], patchesPerSecond: 1000, sweepMs: 0 },
     ...part,
   });
 }

@@ -146,7 +146,7 @@ async function writtenNow(): Promise<(readonly [string, string])[]> {
   cluster.set({ status: { message: "Download error: 503", imageDigest: null, updatedAt: at(1001) } });
   await confirm(confirming, context);
   const renudge = bodyOf(take());
-  cluster.setState({ isReady: false, isBroken: false, message: "" });
+  cluster.setState({ source: null, isReady: false, isBroken: false, message: "" });
   cluster.set({ status: { message: "Ready", imageDigest: request.digest, updatedAt: at(1002) } });
   await confirm(confirming, context);
   return [

@@ -14,7 +14,7 @@ import {
 import { pathText } from "../config/problem.ts";
 import { createSecretReader, refText, type SecretReader } from "../secrets.ts";
 import { configOption, lineOf, problemLines, shortPath } from "./configuration.ts";
-import { Failure, messageOf, type Terminal } from "./terminal.ts";
+import { Failure, messageOf, span, type Terminal } from "./terminal.ts";
 
 const SHORT_SECRET = 16;
 
@@ -147,8 +147,17 @@ function summary(config: RelayConfig, file: string): string {
     ...block("webhooks", webhooks),
     ...block("sources", sources),
     ...block("clusters", clusters),
+    ...block("sweep", sweepLines(config)),
     ...block("hub", listen ? [`${listen.host}:${listen.port}`] : []),
   ].join("\n");
+}
+
+/** Which sources nobody can be asked about: a push to them that no webhook tells of stays lost until Deckhouse's next scan. */
+function sweepLines({ tuning, sources }: RelayConfig): string[] {
+  if (tuning.sweepMs === 0) return ["off: pushes that no webhook tells of wait for Deckhouse's next scan"];
+  const blind = sources.filter(({ registry }) => registry === null).map(({ repo }) => repo);
+  const every = `every ${span(tuning.sweepMs)}, where a cluster is consumed`;
+  return blind.length === 0 ? [every] : [`${every}; not below ${blind.join(", ")}: no \`registry\``];
 }
 
 function queueText(form: QueueForm): string {

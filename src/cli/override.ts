@@ -44,7 +44,15 @@ export function nudge(
   return unlessChanged(async () => {
     const before = await find(module, overrides);
     const now = terminal.now();
-    const request = { key, digest: null, index: false, webhook: BY_HAND, pushedAt: null, receivedAt: now.toISOString() };
+    const request = {
+      key,
+      tag: before.imageTag,
+      digest: null,
+      index: false,
+      webhook: BY_HAND,
+      pushedAt: null,
+      receivedAt: now.toISOString(),
+    };
     const patched = await overrides.annotate(before, { ...nudgeAnnotations(request, 0, nudgeOf(before), now), ...more });
     if (patched === null) throw await notThere(module, overrides);
     return { before, key };

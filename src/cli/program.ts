@@ -16,6 +16,7 @@ import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
 import { sourceCommand } from "./source/index.ts";
 import { type ExitCode, Failure, messageOf, type Terminal } from "./terminal.ts";
+import { sweepCommand } from "./sweep.ts";
 import { webhookCommand } from "./webhook.ts";
 import { workerCommand } from "./worker.ts";
 
@@ -26,7 +27,7 @@ function createProgram(terminal: Terminal): Command {
     .configureHelp({ showGlobalOptions: true })
     .addHelpText(
       "after",
-      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay init               a configuration from what is in your cluster\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list).",
+      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay init               a configuration from what is in your cluster\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list), or something is behind (sweep).",
     );
   const commands = [
     serveCommand,
@@ -39,6 +40,7 @@ function createProgram(terminal: Terminal): Command {
     explainCommand,
     sourceCommand,
     historyCommand,
+    sweepCommand,
     dlqCommand,
     renewCommand,
     forceCommand,

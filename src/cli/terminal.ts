@@ -11,7 +11,7 @@ export interface Terminal {
   readonly ask?: (question: string, signal: AbortSignal) => Promise<string>;
 }
 
-/** 0: done. 1: it could not be done, or the answer is no. 2: the call or the configuration is wrong. 3: there are dead letters (`dlq list`). */
+/** 0: done. 1: it could not be done, or the answer is no. 2: the call or the configuration is wrong. 3: there are dead letters (`dlq list`), or something is behind (`sweep`). */
 export type ExitCode = 0 | 1 | 2 | 3;
 
 /** Ends a command. `lines` are told on stderr: first what is wrong, then what to do. */

@@ -34,8 +34,9 @@ export interface OverrideEvent {
   readonly id: string;
 }
 
-/** What a Module says of itself (Deckhouse v1.66 on). `message` is empty where all is well. */
+/** What a Module says of itself (Deckhouse v1.66 on). `message` is empty where all is well; `source` is the ModuleSource that it comes from. */
 export interface ModuleState {
+  readonly source: string | null;
   readonly isReady: boolean;
   readonly isBroken: boolean;
   readonly message: string;
@@ -65,7 +66,7 @@ export interface Overrides {
   tell(module: string, event: OverrideEvent): Promise<void>;
   /** The Module of this name; null where there is none, where it says nothing, and where we may not look. Needs the verb `get` on modules. */
   state(module: string): Promise<ModuleState | null>;
-  /** All overrides; only for commands that list. Needs the verb `list`. */
+  /** All overrides. Needs the verb `list`. */
   list(): Promise<Override[]>;
   /** One cheap request that shows whether the API server answers us at all. Used while the circuit is open. */
   probe(): Promise<void>;

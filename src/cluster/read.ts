@@ -69,6 +69,7 @@ export function readList(answer: unknown, apiVersion: Override["apiVersion"]): O
 
 // https://github.com/deckhouse/deckhouse/blob/main/deckhouse-controller/crds/module.yaml
 const state = z.looseObject({
+  properties: z.looseObject({ source: text }).nullish(),
   status: z.looseObject({
     phase: z.string(),
     conditions: z.array(z.looseObject({ type: z.string(), status: z.string(), message: text })).default([]),
@@ -80,9 +81,10 @@ export function readState(answer: unknown): ModuleState | null {
   const read = state.safeParse(answer);
   if (!read.success) return null;
   const { phase, conditions } = read.data.status;
+  const source = read.data.properties?.source ?? null;
   const ready = conditions.find(({ type }) => type === "IsReady");
   const isReady = ready?.status === "True" && phase === "Ready";
-  return { isReady, isBroken: phase === "Error", message: isReady ? "" : (ready?.message ?? phase) };
+  return { source, isReady, isBroken: phase === "Error", message: isReady ? "" : (ready?.message ?? phase) };
 }
 
 /** Our own label, left there by a crash in the middle of a pulse: the annotation of the same patch has its value. Others' labels stay. */

@@ -22,6 +22,13 @@ export function readInterval(text: string): string | Refusal {
   return ms > 0 && ms <= LONGEST_INTERVAL_MS ? text : new Refusal("out of bounds", "write more than 0s and at most 24h, for example 12h");
 }
 
+/** A duration of a second at least, or `off` → milliseconds, 0 for off. */
+export function readSweep(text: string): number | Refusal {
+  if (text === "off") return 0;
+  const ms = readDuration(text);
+  return typeof ms === "number" && ms < 1000 ? new Refusal("too often", "write 5m, or off") : ms;
+}
+
 /** `512KiB`, `1MiB` → bytes. */
 export function readSize(text: string): number | Refusal {
   return withUnit(text, BYTES) ?? new Refusal("not a size", "write bytes as a number, or with a unit: 512KiB, 1MiB");

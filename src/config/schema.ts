@@ -109,7 +109,13 @@ const tuning = block({
   cooldown: duration.default(5000),
   looks: looks.default(DEFAULT_LOOKS_MS),
   patchesPerSecond: z.number().positive().max(10_000).default(50),
-}).transform((each) => ({ cooldownMs: each.cooldown, looksMs: each.looks, patchesPerSecond: each.patchesPerSecond }));
+  sweep: written(forms.readSweep).default(300_000),
+}).transform(({ cooldown, looks, patchesPerSecond, sweep }) => ({
+  cooldownMs: cooldown,
+  looksMs: looks,
+  patchesPerSecond,
+  sweepMs: sweep,
+}));
 
 function registryAccess(folder: string) {
   const secretRef = written((ref) => forms.readSecretRef(ref, folder));

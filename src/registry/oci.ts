@@ -6,22 +6,12 @@ import { createHash } from "node:crypto";
 import * as z from "zod";
 import { DIGEST, INDEX_TYPES } from "../event.ts";
 import { jsonOf } from "../json.ts";
-import { RelayError } from "../outcome.ts";
+import { RelayError, toRelayError } from "../outcome.ts";
 import type { Http, HttpAnswer } from "./http.ts";
+import { hostOf, type Place, sourceOf } from "./place.ts";
 import type { Resolved } from "./registry.ts";
-
-/** How to get in; null: anonymously. */
-export interface Credential {
-  readonly username: string;
-  readonly password: string;
-}
-export interface Place {
-  /** `host[:port]/path`, without tag. */
-  readonly repository: string;
-  readonly plainHttp: boolean;
-  readonly ca: string | null;
-  readonly credential: Credential | null;
-}
+import { Tokens } from "./tokens.ts";
+import { AWAY_SECONDS, statusTrouble, Trouble } from "./trouble.ts";
 
 export const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 export const ACCEPT = [...INDEX_TYPES, ...MANIFESTS].join(", ");
@@ -31,35 +21,39 @@ const index = z.object({
     z.object({ digest: z.string().regex(DIGEST), platform: z.object({ os: z.string(), architecture: z.string() }).optional() }),
   ),
 });
-/** https://distribution.github.io/distribution/spec/auth/token/ */
-const token = z.object({ token: z.string().optional(), access_token: z.string().optional(), expires_in: z.number().optional() });
-
-/** Confirmations wait for it, and nudges behind them. */
-const AWAY_MS = 60_000;
-const TOKEN_SECONDS = 60; // what the specification says where the answer says nothing
-const TOKEN_MARGIN_SECONDS = 10;
 
 export class OciRegistry {
   readonly #http: Http;
   readonly #now: () => number;
-  /** The `Authorization` that a repository took last, until when. */
-  readonly #away = new Map<string, number>();
-  readonly #known = new Map<string, { authorization: string; until: number }>();
+  readonly #tokens: Tokens;
+  /** Hosts and sources that are not asked for a while, and what they said. */
+  readonly #away = new Map<string, { readonly error: RelayError; readonly until: number }>();
 
   constructor(http: Http, now: () => number = Date.now) {
     this.#http = http;
     this.#now = now;
+    this.#tokens = new Tokens(http, now);
   }
 
-  /** null: no such tag or repository. Throws RelayError REGISTRY_UNAVAILABLE; for a minute after a host did not answer, without asking it again. */
+  /**
+   * null: no such tag or repository. Throws RelayError REGISTRY_UNAVAILABLE; with `retryAfterSeconds` where the host, or the source with its
+   * credential, is not asked again before then: until then the same error comes at once.
+   */
   async resolve(place: Place, tag: string): Promise<Resolved | null> {
-    const [host = ""] = place.repository.split("/");
-    if ((this.#away.get(host) ?? 0) > this.#now()) throw unavailable(host, "it did not answer a moment ago");
+    for (const name of [hostOf(place), sourceOf(place)]) {
+      const { error, until = 0 } = this.#away.get(name) ?? {};
+      const seconds = Math.ceil((until - this.#now()) / 1000);
+      if (error && seconds > 0) throw new RelayError(error.code, error.message, { retryAfterSeconds: seconds });
+    }
     try {
       return await this.#resolve(place, tag);
     } catch (thrown) {
-      this.#away.set(host, this.#now() + AWAY_MS);
-      throw thrown;
+      if (thrown instanceof Trouble && thrown.of === "image") throw thrown;
+      const { code, message, retryAfterSeconds } = toRelayError(thrown, "REGISTRY_UNAVAILABLE");
+      const error = new RelayError(code, message, { retryAfterSeconds: retryAfterSeconds ?? AWAY_SECONDS });
+      const isOfSource = thrown instanceof Trouble && thrown.of === "source";
+      this.#away.set(isOfSource ? sourceOf(place) : hostOf(place), { error, until: this.#now() + (error.retryAfterSeconds ?? 0) * 1000 });
+      throw error;
     }
   }
 
@@ -76,11 +70,15 @@ export class OciRegistry {
 
   async #manifest(place: Place, reference: string, method: "GET" | "HEAD"): Promise<HttpAnswer> {
     const url = urlOf(place, `manifests/${reference}`);
-    const answer = await this.authorized(place, (authorization) =>
-      this.#http({ url, method, headers: { accept: ACCEPT, ...authorization }, ca: place.ca }),
-    );
+    let shown: string | undefined;
+    const answer = await this.authorized(place, (headers) => {
+      shown = headers["authorization"];
+      return this.#http({ url, method, headers: { accept: ACCEPT, ...headers }, ca: place.ca });
+    });
     if (answer.status === 200 || answer.status === 404) return answer;
-    throw refused(url, answer.status);
+    // whoever was given a token is known: it may be this repository alone that is closed to them
+    const whose = answer.status === 401 && shown?.startsWith("Basic ") ? "source" : "image";
+    throw statusTrouble(whose, url.host, answer, this.#now());
   }
 
   /** Asks with what the repository took last; where it answers with a challenge, once more with what that asks for. */
@@ -88,43 +86,11 @@ export class OciRegistry {
     place: Place,
     ask: (headers: Readonly<Record<string, string>>) => Promise<Answer>,
   ): Promise<Answer> {
-    const known = this.#known.get(place.repository);
-    const answer = await ask(known && known.until > this.#now() ? { authorization: known.authorization } : {});
+    const known = await this.#tokens.known(place);
+    const answer = await ask(known === null ? {} : { authorization: known });
     if (answer.status !== 401) return answer;
-    const [, ...path] = place.repository.split("/");
-    return ask({ authorization: await this.#authorize(place, path.join("/"), answer.headers["www-authenticate"] ?? "") });
+    return ask({ authorization: await this.#tokens.answer(place, answer.headers["www-authenticate"] ?? "") });
   }
-
-  /** What a challenge asks for; remembered for the repository. */
-  async #authorize(place: Place, path: string, challenge: string): Promise<string> {
-    const { repository, credential, ca } = place;
-    const basic = credential && `Basic ${Buffer.from(`${credential.username}:${credential.password}`).toString("base64")}`;
-    const [scheme = ""] = challenge.split(" ", 1);
-    if (scheme.toLowerCase() !== "bearer") {
-      if (basic === null) throw new RegistryRefusal(401, `${repository}: it wants a user and a password, and the configuration has none`);
-      this.#known.set(repository, { authorization: basic, until: Number.POSITIVE_INFINITY });
-      return basic;
-    }
-    const parameter = (name: string) => new RegExp(`\\b${name}="([^"]*)"`).exec(challenge)?.[1] ?? "";
-    const url = realmOf(parameter("realm"), place);
-    if (parameter("service") !== "") url.searchParams.set("service", parameter("service"));
-    url.searchParams.set("scope", `repository:${path}:pull`);
-    const answer = await this.#http({ url, method: "GET", headers: basic === null ? {} : { authorization: basic }, ca });
-    const read = token.safeParse(jsonOf(answer.body));
-    const text = read.success ? (read.data.token ?? read.data.access_token) : undefined;
-    if (answer.status !== 200 || text === undefined) throw refused(url, answer.status, "its token service");
-    const seconds = Math.max(0, (read.data?.expires_in ?? TOKEN_SECONDS) - TOKEN_MARGIN_SECONDS);
-    const authorization = `Bearer ${text}`;
-    this.#known.set(repository, { authorization, until: this.#now() + seconds * 1000 });
-    return authorization;
-  }
-}
-
-/** A password goes nowhere in the clear that the configuration did not allow. */
-function realmOf(realm: string, { repository, plainHttp }: Place): URL {
-  const url = URL.canParse(realm) ? new URL(realm) : null;
-  if (url && (url.protocol === "https:" || (plainHttp && url.protocol === "http:"))) return url;
-  throw unavailable(repository, "its challenge names no token service over https");
 }
 
 /** https://github.com/moby/moby/blob/master/registry/config.go: the name that images carry is not the one that serves them. */
@@ -143,32 +109,8 @@ export const isIndex = ({ headers }: Pick<HttpAnswer, "headers">) =>
 export function childOf(body: Buffer, { repository }: Place): string {
   const read = index.safeParse(jsonOf(body));
   const child = read.data?.manifests.find(({ platform }) => platform?.os === "linux" && platform.architecture === "amd64");
-  if (!child) throw unavailable(repository, "its index has no manifest for linux/amd64");
+  if (!child) throw new Trouble("image", repository, "its index has no manifest for linux/amd64");
   return child.digest;
 }
 
 export const digestOf = (body: Buffer) => `sha256:${createHash("sha256").update(body).digest("hex")}`;
-
-const STATUSES: Readonly<Record<number, string>> = {
-  401: "refuses the credential",
-  403: "refuses the credential the right to pull",
-  429: "answers 429, too many requests",
-};
-
-/** A registry that answered, and not with what it was asked for. */
-export class RegistryRefusal extends RelayError {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
-    super("REGISTRY_UNAVAILABLE", message);
-    this.status = status;
-  }
-}
-
-export function refused(url: URL, status: number, who = "it"): RegistryRefusal {
-  return new RegistryRefusal(status, `${url.host}: ${who} ${STATUSES[status] ?? `answers ${status}`}`);
-}
-
-export function unavailable(where: URL | string, what: string): RelayError {
-  return new RelayError("REGISTRY_UNAVAILABLE", `${typeof where === "string" ? where : where.host}: ${what}`);
-}

@@ -9,7 +9,9 @@ import * as z from "zod";
 import { DIGEST, problems } from "../event.ts";
 import { jsonOf } from "../json.ts";
 import { askWithin, failed, type OpenAnswer, open } from "./http.ts";
-import { ACCEPT, childOf, digestOf, isIndex, MANIFESTS, OciRegistry, type Place, refused, unavailable, urlOf } from "./oci.ts";
+import { ACCEPT, childOf, digestOf, isIndex, MANIFESTS, OciRegistry, urlOf } from "./oci.ts";
+import type { Place } from "./place.ts";
+import { statusTrouble, Trouble } from "./trouble.ts";
 
 /** A blob, by its digest; `size` in bytes, compressed. */
 export interface Descriptor {
@@ -41,7 +43,7 @@ const page = z.object({ tags: z.array(z.string()).nullish() });
 const blob = z.object({ digest: z.string().regex(DIGEST), size: z.int().min(0), mediaType: z.string().default("") });
 const manifest = z.object({ layers: z.array(blob).max(MOST_LAYERS) });
 
-/** Every method throws RelayError REGISTRY_UNAVAILABLE; a RegistryRefusal where the registry answered. */
+/** Every method throws RelayError REGISTRY_UNAVAILABLE; a Trouble with its status where the registry answered. */
 export class RegistryReader {
   readonly #ask = askWithin(PATIENCE_MS);
   readonly #registry = new OciRegistry(this.#ask);
@@ -59,7 +61,7 @@ export class RegistryReader {
         yield null;
         return;
       }
-      if (answer.status !== 200) throw refused(asked, answer.status);
+      if (answer.status !== 200) throw refused(asked, answer);
       const read = page.safeParse(jsonOf(answer.body));
       if (!read.success) throw unavailable(asked, "its answer is no list of tags");
       const tags = read.data.tags ?? [];
@@ -89,7 +91,7 @@ export class RegistryReader {
       // Storage has its own proof in the URL, and the registry's credential is not for it. Nor need it have the registry's own authority.
       answer = await this.#head(url, {}, place.ca === null ? null : [place.ca, ...rootCertificates]);
     }
-    if (answer.status !== 200) throw refused(url, answer.status, answer.status === 404 ? `it has no blob ${digest}:` : "it");
+    if (answer.status !== 200) throw refused(url, answer, answer.status === 404 ? `it has no blob ${digest}:` : "it");
     const { body } = answer;
     body.setTimeout(IDLE_MS, () => body.destroy(new DOMException("", "TimeoutError")));
     const checked = checkedBytes(digest, size, url);
@@ -111,7 +113,7 @@ export class RegistryReader {
       this.#ask({ url, method: "GET", headers: { accept: ACCEPT, ...authorization }, ca: place.ca }),
     );
     if (answer.status === 404) return null;
-    if (answer.status !== 200) throw refused(url, answer.status);
+    if (answer.status !== 200) throw refused(url, answer);
     const digest = digestOf(answer.body);
     if (reference.startsWith("sha256:") && digest !== reference) throw unavailable(url, `it gives another manifest than ${reference}`);
     return { ...answer, digest };
@@ -143,6 +145,9 @@ function nextPage(from: URL, link: string | undefined): URL | null {
   return new URL(`${next.pathname}${next.search}`, from);
 }
 
+const unavailable = (where: URL | string, what: string) => new Trouble("image", typeof where === "string" ? where : where.host, what);
+const refused = (url: URL, answer: Pick<OpenAnswer, "status" | "headers">, who = "it") =>
+  statusTrouble("image", url.host, answer, Date.now(), who);
 const isRedirect = ({ status }: OpenAnswer) => [301, 302, 303, 307, 308].includes(status);
 
 function placeBehind(from: URL, location: string, plainHttp: boolean): URL {

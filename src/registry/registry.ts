@@ -17,7 +17,8 @@ export interface Registry {
   /**
    * Resolves the tag of a push in the repository that its source names, which is where the cluster pulls from.
    * null: the tag is not there, or the configuration does not say how to ask this source's registry.
-   * Throws RelayError REGISTRY_UNAVAILABLE: no answer, refused, no image for linux/amd64.
+   * Throws RelayError REGISTRY_UNAVAILABLE: no answer, refused, no image for linux/amd64. With `retryAfterSeconds` it is the whole source
+   * (or its host) that is not asked again before then.
    */
   resolve(push: Pick<RenewRequest, "image" | "module" | "tag">): Promise<Resolved | null>;
 }

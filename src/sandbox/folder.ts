@@ -50,7 +50,14 @@ export async function writeKubeconfig(folder: string, kubeconfig: string): Promi
 export async function writeRelayConfig(folder: string, { repo, port }: { repo: string; port: number }): Promise<string> {
   const text = stringify({
     webhooks: { sandbox: { provider: "distribution", secret: `file:./${SECRET}` } },
-    sources: [{ repo, name: "test", aliases: [repo.replace(/^localhost/, "127.0.0.1"), repo.replace(/^localhost/, "[::1]")] }],
+    sources: [
+      {
+        repo,
+        name: "test",
+        registry: { plainHttp: true },
+        aliases: [repo.replace(/^localhost/, "127.0.0.1"), repo.replace(/^localhost/, "[::1]")],
+      },
+    ],
     clusters: { sandbox: { queue: "embedded:./queue", kubernetes: { kubeconfig: `file:./${KUBECONFIG}` } } },
     listen: { host: "127.0.0.1", port },
     tuning: { cooldown: "500ms", looks: ["500ms", "1s", "2s", "5s", "10s", "20s"] },

@@ -30,7 +30,15 @@ function adminOf({ kube }: Cluster) {
     /** As a registry's push and Deckhouse after it leave an override. */
     async pushed(name: string) {
       const at = new Date(Date.now() - 3_600_000);
-      const push = { key: "aaaaaaaaaaaa", digest: DIGEST, index: false, webhook: "registry", pushedAt: null, receivedAt: at.toISOString() };
+      const push = {
+        key: "aaaaaaaaaaaa",
+        tag: "main",
+        digest: DIGEST,
+        index: false,
+        webhook: "registry",
+        pushedAt: null,
+        receivedAt: at.toISOString(),
+      };
       const body = { metadata: { annotations: nudgeAnnotations(push, 0, null, at) }, spec: { scanInterval: "15s" } };
       await api.patchClusterCustomObject({ ...KIND, name, body }, MERGE);
       const status = { message: "Ready", imageDigest: DIGEST, updatedAt: "2026-01-02T03:04:05Z" };

@@ -56,13 +56,14 @@ export interface ApiAddress {
 }
 
 /**
- * `quiet`: the registry leaves out the events that are no push of a manifest. `seeded`: each module has an image before Deckhouse looks;
+ * `silent`: the registry notifies nobody. `quiet`: the registry leaves out the events that are no push of a manifest. `seeded`: each module has an image before Deckhouse looks;
  * without one there is a download error, which the relay answers with waits of a minute and more. `notify` is told the relay's URL and
  * gives the one that the registry notifies, where something stands between; `api` the same between the relay and the API server.
  */
 export async function startWorld(options: {
   modules: readonly string[];
   version?: Version;
+  silent?: boolean;
   quiet?: boolean;
   seeded?: boolean;
   registry?: RegistryVersion;
@@ -86,6 +87,7 @@ async function build(
   {
     modules,
     version = "v1alpha2",
+    silent = false,
     quiet = false,
     seeded = false,
     registry: release,
@@ -108,7 +110,7 @@ async function build(
     headers: { Authorization: [`Bearer ${secret}`] },
     ...(quiet && { ignore: QUIET }),
   };
-  const registry = await startRegistry({ hooks: [hook], port: registryPort, ...(release && { version: release }) });
+  const registry = await startRegistry({ hooks: silent ? [] : [hook], port: registryPort, ...(release && { version: release }) });
   stops.push(() => registry.stop());
   if (seeded) for (const module of modules) await pushImage(`http://${registry.host}`, `${PATH}/${module}`, TAG);
   const cluster = await startCluster({ repo, modules, version });

@@ -2,7 +2,7 @@
  * Trusts state, not messages: at rest each override holds what its tag holds, or a dead letter names it. And the one message that people
  * act upon must be true: PICKED_UP.
  */
-import { decode } from "../../src/event.ts";
+import { decode, SWEEP } from "../../src/event.ts";
 import type { Observer, OutcomeLine } from "../../src/observe.ts";
 import type { ClusterModel } from "./cluster.ts";
 import { TUNING } from "./consumer.ts";
@@ -84,8 +84,10 @@ export class Audit {
   }
 
   /** What was wanted was there after the patch; and where it is told before the late looks, Deckhouse wrote since the patch. */
-  #checkPickedUp({ module, key, patchedAt }: OutcomeLine): void {
+  #checkPickedUp(line: OutcomeLine): void {
     const { cluster } = this.#parts;
+    if (line["webhook"] === SWEEP) return this.#checkSwept(line);
+    const { module, key, patchedAt } = line;
     const push = this.pushes.find(({ keys }) => key !== undefined && keys.has(key));
     const patch = cluster.patches.find(
       (each) =>
@@ -103,6 +105,14 @@ export class Audit {
       this.#find("untrue", `PICKED_UP of push ${push.number}, whose digest was never there after its patch`);
     const isEarly = this.#world.timeline.now - virtualOf(String(patchedAt)) < (TUNING.looksMs.at(-2) ?? 0) - 5_000;
     if (isEarly && since.length === 0) this.#find("untrue", `PICKED_UP of push ${push.number} before Deckhouse did anything`);
+  }
+
+  /** What the sweep wanted was there when it is told, or was there after the sweep's own patch. */
+  #checkSwept({ module, key, digest }: OutcomeLine): void {
+    const { patches, statusWrites } = this.#parts.cluster;
+    const patch = patches.find((each) => each.annotations["mpo-relay/key"]?.startsWith(key ?? "-"));
+    if (!patch || !statusWrites.some((write) => write.module === module && write.status.imageDigest === digest))
+      this.#find("untrue", `PICKED_UP of the sweep's ${String(key)}, which was never patched, or never there`);
   }
 
   #check(module: string): void {

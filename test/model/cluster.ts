@@ -14,7 +14,7 @@ export interface Patch {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-export type ClusterPort = Pick<Overrides, "get" | "annotate" | "probe">;
+export type ClusterPort = Pick<Overrides, "get" | "annotate" | "probe" | "list">;
 
 export class ClusterModel {
   /** `triggers`: annotations or spec changed, which is what Deckhouse's watch looks at. */
@@ -73,6 +73,7 @@ export class ClusterModel {
     return {
       get: (name) => process.call(() => this.#answering(() => this.read(name))),
       annotate: (override, change) => process.call(() => this.#answering(() => this.#annotate(override, change))),
+      list: () => process.call(() => this.#answering(() => this.list())),
       probe: () => process.call(() => this.#answering(() => undefined)),
     };
   }

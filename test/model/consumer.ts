@@ -15,6 +15,7 @@ export const TUNING = {
   cooldownMs: 5 * SECOND,
   looksMs: [10, 30, 90, 300, 900, 3_600].map((seconds) => seconds * SECOND),
   patchesPerSecond: 20,
+  sweepMs: 300 * SECOND,
 };
 
 /** A mistake put between the real code and its ports, to show that the audit sees it. */

@@ -10,6 +10,7 @@ import { QueueModel } from "./queue.ts";
 import { Random } from "./random.ts";
 import { BAD, digestOf, RegistryModel } from "./registry.ts";
 import { CONFIG, type Kind, KINDS, type Push, Senders } from "./senders.ts";
+import { startSweeps } from "./sweeper.ts";
 import { Timeline } from "./timeline.ts";
 import { type Faults, SECOND, type World } from "./world.ts";
 
@@ -51,6 +52,7 @@ export async function play(seed: number, options: { trace?: boolean; mistake?: M
 
   for (let number = random.pick([1, 1, 2, 3]); number > 0; number--)
     planModule(`module-${number}`, world, { cluster, deckhouse, registry, senders, audit });
+  if (world.faults.lostPush > 0) startSweeps(world, { queue, cluster, registry, observer: audit.observer });
   deckhouse.start();
   if (random.chance(0.2)) timeline.at(random.between(0, 60 * SECOND), () => deckhouse.restart());
   const isAtRest = await timeline.play(MAX_EVENTS);
@@ -79,6 +81,7 @@ function faultsOf(random: Random): Faults {
     forbidden: calm || random.chance(0.85) ? [] : [window(random.chance(0.95) ? 3_000 : 100_000)],
     skewMs: calm ? 0 : 750,
     replicaBehindMs: 0,
+    lostPush: 0,
   };
 }
 
@@ -91,7 +94,11 @@ interface Stage {
 }
 
 /** What happens to one module: pushes in bursts and at leisure, and now and then it is disabled or follows another tag. */
-function planModule(module: string, { random, timeline, tell }: World, { cluster, deckhouse, registry, senders, audit }: Stage): void {
+function planModule(
+  module: string,
+  { random, timeline, tell, faults }: World,
+  { cluster, deckhouse, registry, senders, audit }: Stage,
+): void {
   const kind: Kind = random.pick(KINDS);
   const isIndex = random.chance(kind === "full" ? 0.2 : 0.05);
   const webhooks = random.chance(0.1) ? 2 : 1;
@@ -105,7 +112,8 @@ function planModule(module: string, { random, timeline, tell }: World, { cluster
     tell?.(`push ${made.number} of ${module}:${tag}: ${content} (${kind}${isIndex ? ", index" : ""})`);
     registry.move(module, tag, content);
     audit.pushes.push(made);
-    senders.tell(made, webhooks);
+    if (faults.lostPush > 0 && random.chance(faults.lostPush)) tell?.(`nobody hears of push ${made.number}`);
+    else senders.tell(made, webhooks);
   };
   let at = random.between(0, 20 * SECOND);
   let content = "A";

@@ -37,6 +37,8 @@ export interface Faults {
   readonly skewMs: number;
   /** A registry has two replicas, and every other push comes by one whose clock is so far behind. */
   readonly replicaBehindMs: number;
+  /** A push of which nobody hears; above 0 there is a sweep. */
+  readonly lostPush: number;
 }
 
 export interface World {

@@ -12,14 +12,14 @@ export interface Import {
 
 /** From the words that all share up to the processes. A file imports from its own layer and from lower ones. */
 const LAYERS: readonly (readonly [string, RegExp])[] = [
-  ["words", /^src\/(?:event|group|json|limits|outcome)\.ts$/],
+  ["words", /^src\/(?:event|group|json|lanes|limits|outcome)\.ts$/],
   ["ports", /^src\/(?:queue\/queue|cluster\/(?:channels|overrides)|journal\/journal|registry\/registry)\.ts$/],
   [
     "rules",
-    /^src\/(?:(?:admit|adoption|auth|bodies|body|circuit|config|copies|interval|limiter|match|nudge|observe|oidc|pace|patience|reasons|respell|secrets|settle|sign|ssm|status|story|told|unparsed)\.ts$|(?:config|providers)\/)/,
+    /^src\/(?:(?:admit|adoption|auth|bodies|body|circuit|config|copies|interval|limiter|match|nudge|observe|oidc|pace|patience|reasons|respell|secrets|settle|sign|silence|ssm|status|story|told|unparsed)\.ts$|(?:config|providers)\/)/,
   ],
-  ["use cases", /^src\/(?:adopt|receive|redrive|release|renew|rescan|confirm|pushes|watch)\.ts$/],
-  ["drivers", /^src\/(?:app|consume|runs|expiry|inbox|take|worker)\.ts$/],
+  ["use cases", /^src\/(?:adopt|receive|redrive|release|renew|rescan|confirm|pushes|sweep|watch)\.ts$/],
+  ["drivers", /^src\/(?:app|consume|runs|expiry|inbox|sweeper|take|worker)\.ts$/],
   ["adapters", /^src\/(?:queue|cluster|journal|registry)\//],
   ["wiring", /^src\/(?:consumer|journals|lambda|lend|listen|process|queues|registries|relay)\.ts$/],
   ["processes", /^(?:functions|src\/cli|src\/sandbox)\//],

@@ -54,7 +54,7 @@ export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {
     listen: { host: "127.0.0.1", port: 0 },
     hub: null,
     limits: { body: 1024 * 1024, unparsed: 1000 },
-    tuning: { cooldownMs: 5000, looksMs: [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000], patchesPerSecond: 50 },
+    tuning: { cooldownMs: 5000, looksMs: [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000], patchesPerSecond: 50, sweepMs: 300_000 },
     ...part,
   };
 }

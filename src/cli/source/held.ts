@@ -4,7 +4,7 @@ import { jsonOf } from "../../json.ts";
 import { isModule, isNoise } from "../../match.ts";
 import { RelayError } from "../../outcome.ts";
 import { type ImageFile, listFiles, readFiles } from "../../registry/layers.ts";
-import type { Place } from "../../registry/oci.ts";
+import type { Place } from "../../registry/place.ts";
 import type { Descriptor, RegistryReader } from "../../registry/reader.ts";
 
 /** https://deckhouse.io/products/kubernetes-platform/documentation/v1/module-development/build/: `<module>/release:<channel>` */

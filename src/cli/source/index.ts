@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import { suggestion } from "../../config/problem.ts";
 import { RelayError } from "../../outcome.ts";
-import { RegistryRefusal } from "../../registry/oci.ts";
+import { Trouble } from "../../registry/trouble.ts";
 import { RegistryReader } from "../../registry/reader.ts";
 import { configOption, sameConfig } from "../configuration.ts";
 import { Failure, oneLine, type Terminal } from "../terminal.ts";
@@ -129,7 +129,9 @@ async function noModule(source: NamedSource, reader: RegistryReader, module: str
 function inWords(error: RelayError, { isAnonymous }: NamedSource): Failure {
   if (error.code === "INTERNAL") return new Failure(2, error.message);
   const hint =
-    error instanceof RegistryRefusal ? adviceOn(error.status, isAnonymous) : ADVICE.find(([shape]) => shape.test(error.message))?.[1];
+    error instanceof Trouble && error.status !== null
+      ? adviceOn(error.status, isAnonymous)
+      : ADVICE.find(([shape]) => shape.test(error.message))?.[1];
   return new Failure(1, error.message, ...(hint === undefined ? [] : [hint]));
 }
 

@@ -6,7 +6,7 @@ import { Refusal, suggestion } from "../../config/problem.ts";
 import type { RegistryAccess, RelayConfig, SourceConfig } from "../../config.ts";
 import { isModule } from "../../match.ts";
 import { placeOf } from "../../registries.ts";
-import type { Place } from "../../registry/oci.ts";
+import type { Place } from "../../registry/place.ts";
 import { createSecretReader } from "../../secrets.ts";
 import { configured } from "../configuration.ts";
 import { Failure, type Terminal } from "../terminal.ts";

@@ -32,6 +32,13 @@ export interface Hook {
   readonly backoff?: string;
   readonly ignore?: { readonly mediatypes?: readonly string[]; readonly actions?: readonly string[] };
 }
+/** Whose tokens it wants: https://distribution.github.io/distribution/about/configuration/#token. `jwks` is the path of the issuer's keys; 3.x only. */
+export interface TokenAuth {
+  readonly realm: string;
+  readonly service: string;
+  readonly issuer: string;
+  readonly jwks: string;
+}
 export interface Registry {
   /** `127.0.0.1:<port>`, as it stands in image names and in events. */
   readonly host: string;
@@ -50,13 +57,25 @@ const MANIFESTS = [
 ].join(", ");
 
 /** A registry of its own, empty, that notifies the hooks. Take a port beforehand where the hook must know it. */
-export async function startRegistry(options: { hooks: readonly Hook[]; port?: number; version?: RegistryVersion }): Promise<Registry> {
+export async function startRegistry(options: {
+  hooks: readonly Hook[];
+  port?: number;
+  version?: RegistryVersion;
+  token?: TokenAuth;
+}): Promise<Registry> {
   const { part, program } = registries[options.version ?? "3.1.2"];
   const command = join(await install(part), program);
   const host = `127.0.0.1:${options.port ?? (await freePort())}`;
   const folder = await temporaryFolder("registry");
   const file = join(folder.path, "config.yml");
-  await writeFile(file, JSON.stringify(configuration(host, join(folder.path, "images"), options.hooks)), { mode: 0o600 });
+  await writeFile(
+    file,
+    JSON.stringify({
+      ...configuration(host, join(folder.path, "images"), options.hooks),
+      ...(options.token && { auth: { token: options.token } }),
+    }),
+    { mode: 0o600 },
+  );
   const start = () =>
     serve({
       name: "registry",
@@ -64,7 +83,7 @@ export async function startRegistry(options: { hooks: readonly Hook[]; port?: nu
       args: ["serve", file],
       env: { PATH: process.env["PATH"], OTEL_TRACES_EXPORTER: "none" }, // the default sends traces to a collector that nobody runs
       log: join(folder.path, "log"),
-      ready: async () => (await fetch(`http://${host}/v2/`)).ok,
+      ready: async () => (await fetch(`http://${host}/v2/`)).status === (options.token ? 401 : 200),
     });
   let service = await start();
   return {
