@@ -109,6 +109,7 @@ async function build(
     url: `${(await notify?.(relayUrl)) ?? relayUrl}/hooks/registry`,
     headers: { Authorization: [`Bearer ${secret}`] },
     ...(quiet && { ignore: QUIET }),
+    ...(notify && { backoff: "200ms" }), // it tells of one push after the other, and many tries fail there
   };
   const registry = await startRegistry({ hooks: [hook], port: registryPort, ...(release && { version: release }) });
   stops.push(() => registry.stop());
