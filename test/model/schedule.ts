@@ -34,7 +34,7 @@ export async function play(seed: number, options: { trace?: boolean; mistake?: M
   const deckhouse = new DeckhouseModel(world, cluster, registry);
   const queue = new QueueModel(world, { visibilityMs: random.pick([30, 60, 120]) * SECOND, strictReceipts: random.chance(0.5) });
   const audit = new Audit(world, { cluster, deckhouse, queue, registry });
-  const parts = { queue, cluster, observer: audit.observer, mistake: options.mistake ?? {} };
+  const parts = { queue, cluster, registry, observer: audit.observer, mistake: options.mistake ?? {} };
   const consumers = Array.from({ length: random.whole(1, 2) }, () => new Consumer(world, parts));
   const senders = new Senders(world, queue);
 
@@ -79,6 +79,7 @@ function faultsOf(random: Random): Faults {
     forbidden: calm || random.chance(0.85) ? [] : [window(random.chance(0.95) ? 3_000 : 100_000)],
     skewMs: calm ? 0 : 750,
     replicaBehindMs: 0,
+    lookUp: false,
   };
 }
 
@@ -103,7 +104,7 @@ function planModule(module: string, { random, timeline, tell }: World, { cluster
   const push = (tag: string, content: string) => {
     const made: Push = { number: audit.pushes.length + 1, module, tag, content, isIndex, kind, at: timeline.now, keys: new Set() };
     tell?.(`push ${made.number} of ${module}:${tag}: ${content} (${kind}${isIndex ? ", index" : ""})`);
-    registry.move(module, tag, content);
+    registry.move(module, tag, content, isIndex);
     audit.pushes.push(made);
     senders.tell(made, webhooks);
   };

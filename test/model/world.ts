@@ -37,6 +37,8 @@ export interface Faults {
   readonly skewMs: number;
   /** A registry has two replicas, and every other push comes by one whose clock is so far behind. */
   readonly replicaBehindMs: number;
+  /** The relay can ask the registry what a tag names. */
+  readonly lookUp: boolean;
 }
 
 export interface World {
