@@ -66,12 +66,12 @@ async function tagNow(request: RenewRequest, isLast: boolean, { registry }: Conf
 }
 
 /**
- * The wanted digest is there; or, where none is known (or it is an index's, of which Deckhouse shows a child), what the registry says that the
- * tag names now; or, where nobody can be asked, the digest changed.
+ * The wanted digest is there; or, where none is known (or it is an index's, of which Deckhouse shows a child, whether or not the sender
+ * called it one), what the registry says that the tag names now; or, where nobody can be asked, the digest changed.
  */
 function isPickedUp(request: RenewRequest, status: OverrideStatus, look: Look, lastStep: number, named: TagNow): boolean {
   const isWanted = (digest: string | null) => digest !== null && status.imageDigest === digest;
-  if (isWanted(request.digest) || (!knowsDigest(request) && named.isOurs && isWanted(named.image))) {
+  if (isWanted(request.digest) || (named.isOurs && isWanted(named.image))) {
     // it held that digest before we patched: equality proves nothing until Deckhouse must have looked, and its one worker may be busy
     const provesNothing = look.digest === status.imageDigest && look.updatedAt === status.updatedAt;
     return !provesNothing || look.step >= lastStep - 1;
@@ -149,17 +149,24 @@ function nextLook(request: RenewRequest, look: Look, context: ConfirmContext): O
 }
 
 function atTheEnd(request: RenewRequest, status: OverrideStatus, look: Look, named: TagNow): Outcome {
-  if (verdictOf(status.message) === "ok") {
-    if (named.image !== null && named.image === status.imageDigest)
-      return superseded("the tag names another image by now, and Deckhouse runs that one");
+  const { message, imageDigest } = status;
+  if (named.image !== null && named.image === imageDigest) {
+    if (!named.isOurs) return superseded("the tag names another image by now, and Deckhouse runs that one");
+    return {
+      kind: "done",
+      code: "UNVERIFIED",
+      detail: { digest: imageDigest, why: `what the tag names runs, and Deckhouse says "${message.slice(0, 300)}"` },
+    };
+  }
+  if (verdictOf(message) === "ok") {
     const moved = status.updatedAt !== null && Date.parse(status.updatedAt) > Date.parse(look.patchedAt) + CLOCKS_DIFFER_MS;
     if (knowsDigest(request) && moved) return superseded("Deckhouse deployed after the nudge, and another digest than this push's");
     if (!knowsDigest(request) && named.image === null)
-      return { kind: "done", code: "UNVERIFIED", detail: { digest: status.imageDigest, ...(named.why !== null && { why: named.why }) } };
+      return { kind: "done", code: "UNVERIFIED", detail: { digest: imageDigest, ...(named.why !== null && { why: named.why }) } };
   }
   throw new RelayError(
     "UNCONFIRMED",
-    `override ${request.module} with tag ${request.tag} shows digest ${status.imageDigest ?? "none"}, wanted ${request.digest ?? named.image ?? "unknown"}${named.why === null ? "" : ` (${named.why})`}, message "${status.message.slice(0, 300)}"`,
+    `override ${request.module} with tag ${request.tag} shows digest ${imageDigest ?? "none"}, wanted ${request.digest ?? named.image ?? "unknown"}${named.why === null ? "" : ` (${named.why})`}, message "${message.slice(0, 300)}"`,
   );
 }
 

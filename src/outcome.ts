@@ -189,7 +189,7 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED", strin
   WRONG_CLUSTER:
     "a record for another cluster lies in this queue; compare the queues in the configuration of edge and worker. `mpo-relay dlq redrive` sends it to its own",
   UNCONFIRMED:
-    "nudged, but Deckhouse does not show the pushed digest; look at the override's status (`mpo-relay dlq show`) and at Deckhouse's log. After the cause is gone: `mpo-relay dlq redrive`",
+    "nudged, but Deckhouse does not show the pushed digest; look at the override's status (`mpo-relay dlq show`) and at Deckhouse's log. Where two pushes overtook each other this tells them apart by itself once the source has `registry`. After the cause is gone: `mpo-relay dlq redrive`",
   LAST_RECEIVE:
     "received again and again without being settled: something crashes on it. Look at the worker's log and memory, then `mpo-relay dlq redrive`",
   INTERNAL: "an error that we did not foresee; see its text",

@@ -703,6 +703,19 @@ describe("a warning", () => {
     expect(warnings).toEqual([{ path, message: expect.stringContaining(message), hint: expect.any(String) }]);
   });
 
+  it("for looks that end while another push may still be held back", async () => {
+    const tuned = async (tuning: object) => (await loaded(withTop({ tuning }))).warnings;
+    expect(await tuned({ looks: ["10s", "9m"] })).toEqual([
+      {
+        path: "tuning.looks",
+        message: expect.stringContaining("dead letter"),
+        hint: expect.stringContaining("after 600 s"),
+      },
+    ]);
+    expect(await tuned({ looks: ["10s", "10m"] })).toEqual([]);
+    expect(await tuned({ cooldown: "4s", looks: ["10s", "9m"] })).toEqual([]);
+  });
+
   it("for a queue that is lent and consumed, and for a token that is over", async () => {
     const rotated = { previousHubToken: "env:OLD", previousHubTokenUntil: "2026-05-01" };
     const { warnings } = await loaded(lending({ kubernetes: { inCluster: true }, ...rotated }));

@@ -240,14 +240,33 @@ describe("confirm: the registry is asked what the tag names", () => {
     const asked: string[] = [];
     const world = await nudged();
     world.cluster.set({ status: ready("x", at(-3600)) });
-    const context = { ...world.context, registry: naming("x", asked) };
+    const later = { digest: digestOf("x"), image: digestOf("x") };
+    const registry = { resolve: async ({ image }: { image: string }) => (asked.push(image), later) };
+    const context = { ...world.context, registry };
     await confirm(world.record, context);
     expect(asked).toEqual([]);
-    expect(await confirm(world.atStep(LAST), context)).toMatchObject({
-      code: "SUPERSEDED",
-      detail: { why: expect.stringContaining("another image") },
-    });
+    const superseded = { code: "SUPERSEDED", detail: { why: expect.stringContaining("another image") } };
+    expect(await confirm(world.atStep(LAST), context)).toMatchObject(superseded);
     expect(asked).toEqual([requestOf().image]);
+    world.cluster.set({ status: { ...ready("x", at(-3600)), message: "Download error: EOF" } });
+    expect(await confirm({ ...world.atStep(LAST), retries: 3 }, context)).toMatchObject(superseded);
+  });
+
+  it("where the push was an index and its sender did not say so", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: ready("x", at(60)) });
+    expect(await confirm(world.atStep(LAST), { ...world.context, registry: naming("x") })).toMatchObject({ code: "PICKED_UP" });
+  });
+
+  it("and where what the tag names runs, an error of the last download is no dead letter", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: { ...ready("a", at(-3600)), message: "Download error: EOF" } });
+    const spent = { ...world.atStep(LAST), retries: 3 };
+    await expect(confirm(spent, world.context)).rejects.toMatchObject({ code: "UNCONFIRMED" });
+    expect(await confirm(spent, { ...world.context, registry: naming("a") })).toMatchObject({
+      code: "UNVERIFIED",
+      detail: { digest: digestOf("a"), why: expect.stringContaining("EOF") },
+    });
   });
 
   it("in vain: it is decided as without it, and the end says why", async () => {

@@ -10,6 +10,7 @@ import { FAULTS, type Stage } from "./faults.ts";
 import { type Lost, lostOf, type Push } from "./ledger.ts";
 import { type Plan, planOf } from "./plan.ts";
 import { pushAll } from "./pushes.ts";
+import { mebibytes } from "./tell.ts";
 import { type Senders, startSenders, WEBHOOKS } from "./senders.ts";
 import { startTopology, type Topology, type TopologyName } from "./topologies.ts";
 
@@ -40,6 +41,10 @@ export interface Result {
   readonly open: number;
   /** Codes of dead letters. */
   readonly letters: ReadonlyMap<string, number>;
+  /** Letters of looks whose override shows what its tag resolves to: somebody would be woken for nothing. */
+  readonly needless: number;
+  /** Peak memory of the relay's processes, in MiB. */
+  readonly memory: ReadonlyMap<string, number>;
   /** Why the run proves nothing even where nothing was lost. */
   readonly missing: readonly string[];
 }
@@ -90,12 +95,12 @@ async function play(run: Run): Promise<Result> {
   const { plan, world, topology, senders, api, say } = run;
   const pushes: Push[] = [];
   const faults = new Map<string, number>();
-  const ticker = setInterval(() => {
+  const tick = async (): Promise<void> => {
     const acknowledged = pushes.filter((push) => push.acknowledged).length;
-    say(
-      `${pushes.length} pushes, ${acknowledged} acknowledged, ${sum(faults.values())} of ${plan.faults.length} faults, ${api.patches.length} nudges`,
-    );
-  }, SAY_MS);
+    const counts = `${pushes.length} of ${plan.pushes.length} pushes, ${acknowledged} acknowledged, ${sum(faults.values())} of ${plan.faults.length} faults`;
+    say(`${counts}, ${api.patches.length} nudges; ${mebibytes(await topology.memory())}`);
+  };
+  const ticker = setInterval(() => void tick(), SAY_MS);
   const missing: string[] = [];
   const step = (what: string, work: Promise<unknown>) =>
     work.catch((error: unknown) => void missing.push(`${what}: ${error instanceof Error ? error.message : String(error)}`));
@@ -106,6 +111,7 @@ async function play(run: Run): Promise<Result> {
     await step("the senders", senders.settled());
     await step("rest", atRest(run));
     await topology.quiet();
+    const memory = await topology.memory();
     const queue = await topology.openQueue();
     const remains = await remainsOf(queue);
     await queue.close();
@@ -114,6 +120,8 @@ async function play(run: Run): Promise<Result> {
     const named = [...remains.open, ...remains.buried];
     const lost = lostOf({ pushes, patches: api.patches, overrides, named, wrong: findings.wrong });
     if (remains.unreadable > 0) missing.push(`${remains.unreadable} records that nobody can read`);
+    for (const { name, topologies } of FAULTS)
+      if (topologies.includes(run.name) && !faults.has(name)) missing.push(`never happened: ${name}`);
     for (const status of senders.answers.keys()) if (!EXPECTED.has(status)) missing.push(`the relay answered ${status}`);
     const taken = api.patches.filter(({ status }) => status === 200);
     const result: Result = {
@@ -127,6 +135,8 @@ async function play(run: Run): Promise<Result> {
       overrides: { right: findings.right.length, named: findings.named.length, wrong: findings.wrong.length },
       open: remains.open.length,
       letters: counted(remains.reasons.map((text) => text.slice(0, text.indexOf(":")))),
+      needless: remains.buried.filter(({ kind, module }) => kind === "confirm" && findings.right.includes(module)).length,
+      memory,
       missing,
     };
     if (lost.length > 0 || missing.length > 0) await keepFindings(run, { ...result, pushes, patches: api.patches, plan });

@@ -54,7 +54,7 @@ export function planOf(seed: number, topology: TopologyName, count: number): Pla
     return {
       module: (module ||= "module-0"),
       back: random.chance(0.4) ? random.next() : null,
-      pauseMs: random.chance(0.7) ? 0 : random.between(50, 1_000),
+      pauseMs: random.chance(0.7) ? 0 : random.between(10, 200),
       fate: fateOf(random),
     };
   });
@@ -77,6 +77,6 @@ function faultsOf(random: Random, topology: TopologyName, count: number): Planne
   while (names.length < total) names.push(...random.shuffle(often).slice(0, total - names.length));
   return random
     .shuffle(names)
-    .map((name) => ({ name, after: random.whole(1, Math.max(1, Math.floor(count * 0.95))), ms: random.between(500, 4_000) }))
+    .map((name) => ({ name, after: random.whole(1, Math.max(1, Math.floor(count * 0.95))), ms: random.between(300, 2_500) }))
     .sort((a, b) => a.after - b.after);
 }

@@ -1,6 +1,6 @@
 /** The ways in which the relay is run, as real processes that can be killed and paused. */
 import { randomBytes } from "node:crypto";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { makeCertificates } from "../../src/sandbox/kubernetes/certificates.ts";
@@ -22,9 +22,13 @@ export interface Process {
   /** SIGSTOP for `ms`. */
   pause(ms: number): Promise<void>;
   stop(signal: NodeJS.Signals): Promise<void>;
+  /** The most memory that any of its lives held, in MiB, as far as it was asked. */
+  peak(): Promise<number>;
 }
 export interface Topology {
   process(target: Target): Process;
+  /** Peak memory of each of the relay's processes, in MiB. */
+  memory(): Promise<ReadonlyMap<string, number>>;
   /** A worker of another cluster at this one's queue, for `ms`. */
   stranger(ms: number): Promise<void>;
   /** As an administrator's command opens it. */
@@ -41,13 +45,17 @@ type Start = (nth: number) => Promise<Running>;
 async function keep(name: string, start: Start): Promise<Process> {
   let lives = 0;
   let running = await start(lives++);
+  let peak = 0;
+  const measure = async (): Promise<number> => (peak = Math.max(peak, await peakOf(running.pid)));
   const alive = (): Running => {
     if (!running.alive()) throw new Error(`${name} ended by itself`);
     return running;
   };
   return {
     async kill(ms) {
-      await alive().stop("SIGKILL");
+      const dying = alive();
+      await measure();
+      await dying.stop("SIGKILL");
       await sleep(ms);
       running = await start(lives++);
     },
@@ -56,8 +64,18 @@ async function keep(name: string, start: Start): Promise<Process> {
       await sleep(ms);
       process.kill(alive().pid, "SIGCONT");
     },
-    stop: (signal) => running.stop(signal),
+    async stop(signal) {
+      await measure();
+      await running.stop(signal);
+    },
+    peak: measure,
   };
+}
+
+/** https://man7.org/linux/man-pages/man5/proc_pid_status.5.html; 0 where it is gone. */
+async function peakOf(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+  return Math.round(Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) / 1024);
 }
 
 export interface Common {
@@ -77,8 +95,9 @@ const workerOf = (world: World, config: string) =>
   keep("the worker", (nth) => workRelay({ config, log: join(world.folder, `worker-${nth}.log`), cluster: "dev" }));
 const folderOf = (world: World) => openFolder(join(world.folder, "data"), "dev");
 
+/** The one that may ask the registry: what the others do not know without it, they do not know. */
 async function startServe(world: World, { webhooks }: Common): Promise<Topology> {
-  const config = await world.writeConfig("relay.yaml", { queue: "embedded:./data", edge: true, consumer: true, webhooks });
+  const config = await world.writeConfig("relay.yaml", { queue: "embedded:./data", edge: true, consumer: true, webhooks, lookUp: true });
   return topologyOf(world, { edge: await edgeOf(world, config) }, { openQueue: () => folderOf(world) });
 }
 
@@ -132,6 +151,11 @@ function topologyOf(
       const found = processes[target];
       if (found === undefined) throw new Error(`no ${target} in this topology`);
       return found;
+    },
+    async memory() {
+      const own = Object.entries({ edge, worker }).flatMap(([target, each]) => (each ? [{ target, each }] : []));
+      const peaks = await Promise.all(own.map(async ({ target, each }) => [target, await each.peak()] as const));
+      return new Map(peaks);
     },
     async stranger(ms) {
       if (more.stranger === undefined) throw new Error("no queue that another worker could take for its own");

@@ -12,8 +12,8 @@ import { type Crane, openCrane } from "./parts/crane.ts";
 import { type Registry, type RegistryVersion, startRegistry } from "./parts/registry.ts";
 
 const PATH = "deckhouse/modules";
-/** Short, so that a scenario ends soon; the rules are the same. */
-const TUNING = { cooldown: "500ms", looks: ["500ms", "1s", "2s", "5s", "10s", "20s"] };
+/** Short, so that a scenario ends soon; the rules are the same. As in real life the last look comes well after the longest hold (12 s). */
+const TUNING = { cooldown: "100ms", looks: ["500ms", "1s", "2s", "5s", "10s", "20s"] };
 /** https://distribution.github.io/distribution/about/configuration/#ignore as infra/registries/distribution.md advises */
 const QUIET = { mediatypes: ["application/octet-stream"], actions: ["pull"] };
 const DEPLOY_MS = 30;
@@ -42,6 +42,8 @@ export interface ConfigOptions {
   readonly consumer: boolean;
   /** In place of the registry's own. */
   readonly webhooks?: object;
+  /** Lets a consumer ask the registry what a tag names; only beside an edge, whose sources it needs. */
+  readonly lookUp?: boolean;
   /** Default: `dev`. */
   readonly name?: string;
   /** What else stands at the cluster, and in the file. */
@@ -109,6 +111,7 @@ async function build(
     url: `${(await notify?.(relayUrl)) ?? relayUrl}/hooks/registry`,
     headers: { Authorization: [`Bearer ${secret}`] },
     ...(quiet && { ignore: QUIET }),
+    ...(notify && { backoff: "200ms" }), // it tells of one push after the other, and many tries fail there
   };
   const registry = await startRegistry({ hooks: silent ? [] : [hook], port: registryPort, ...(release && { version: release }) });
   stops.push(() => registry.stop());
@@ -135,10 +138,15 @@ async function build(
     folder: folder.path,
     image: (module) => `${repo}/${module}:${TAG}`,
     resolve: (module) => registry.resolve(`${PATH}/${module}`, TAG),
-    writeConfig: async (file, { queue, edge, consumer, webhooks = WEBHOOKS, name = "dev", cluster: beside, more }) => {
+    writeConfig: async (file, { queue, edge, consumer, webhooks = WEBHOOKS, lookUp = false, name = "dev", cluster: beside, more }) => {
       const kubernetes = { server: relayed.server, ca: "file:ca.crt", token: "file:token" };
       const path = join(folder.path, file);
-      const ofEdge = { webhooks, sources: [{ repo, name: SOURCE }], listen: `127.0.0.1:${relayPort}`, unparsed: "embedded:./data" };
+      const ofEdge = {
+        webhooks,
+        sources: [{ repo, name: SOURCE, ...(lookUp && { registry: { plainHttp: true } }) }],
+        listen: `127.0.0.1:${relayPort}`,
+        unparsed: "embedded:./data",
+      };
       const clusters = { [name]: { queue, ...(consumer && { kubernetes }), ...beside } };
       await writeFile(path, stringify({ ...(edge && ofEdge), clusters, tuning, ...more }));
       return path;

@@ -4,9 +4,11 @@ import { consume, type ConsumeContext } from "../../src/consume.ts";
 import { START_WITHIN_MS } from "../../src/limits.ts";
 import type { Observer } from "../../src/observe.ts";
 import { toRelayError } from "../../src/outcome.ts";
+import type { Registry } from "../../src/registry/registry.ts";
 import type { QueueRecord } from "../../src/queue/queue.ts";
 import type { ClusterModel, ClusterPort } from "./cluster.ts";
 import type { QueueModel, QueuePort } from "./queue.ts";
+import type { RegistryModel } from "./registry.ts";
 import { Process, SECOND, type World } from "./world.ts";
 import { fakeChannels } from "../support/channels.ts";
 
@@ -27,6 +29,7 @@ export interface Mistake {
 export interface ConsumerParts {
   readonly queue: QueueModel;
   readonly cluster: ClusterModel;
+  readonly registry: RegistryModel;
   readonly observer: Observer;
   readonly mistake: Mistake;
 }
@@ -55,8 +58,8 @@ export class Consumer {
   }
 
   #begin(): Life {
-    const { queue, cluster, observer, mistake } = this.#parts;
-    const { random, timeline, tell } = this.#world;
+    const { queue, cluster, registry, observer, mistake } = this.#parts;
+    const { random, timeline, tell, faults } = this.#world;
     const process = new Process(this.#world, this.#skewMs, () => {
       tell?.("a consumer is killed");
       timeline.at(random.between(1 * SECOND, 20 * SECOND), () => {
@@ -82,6 +85,9 @@ export class Consumer {
       channels: fakeChannels().channels,
       queue: this.#isLambda ? lambdaPort(port) : port,
       observer,
+      ...(faults.lookUp && {
+        registry: { resolve: ({ module, tag }: Parameters<Registry["resolve"]>[0]) => process.call(() => registry.named(module, tag)) },
+      }),
       send: port.send,
       now: process.now,
       tuning: TUNING,

@@ -5,21 +5,31 @@ import type { Faults } from "./world.ts";
 
 const SIDE_BY_SIDE = 4;
 
-export async function playMany(seeds: readonly number[], faults: Partial<Faults> = {}): Promise<Played[]> {
-  const played: Played[] = [];
-  const waiting = seeds.values();
-  const lane = async () => {
-    for (const seed of waiting) played.push(await play(seed, { faults }));
-  };
-  await Promise.all(Array.from({ length: SIDE_BY_SIDE }, lane));
-  return played.sort((a, b) => a.seed - b.seed);
+export interface Many {
+  /** Sums over all schedules. */
+  readonly figures: Figures;
+  /** The first in which something was found; none is begun after it. */
+  readonly failed: Played | null;
 }
 
-/** Sums over all schedules. */
-export function figuresOf(played: readonly Played[]): Figures {
-  const total: Record<string, number> = { schedules: played.length };
-  for (const { figures } of played) {
-    for (const [name, count] of Object.entries(figures)) total[name] = (total[name] ?? 0) + count;
-  }
-  return total;
+/** Keeps sums alone: of a million schedules nothing else fits into memory. `told`: after each, how many were played. */
+export async function playMany(seeds: Iterable<number>, faults: Partial<Faults>, told: (played: number) => void): Promise<Many> {
+  const figures: Record<string, number> = { schedules: 0 };
+  let failed: Played | null = null;
+  const add = (name: string, count: number): number => (figures[name] = (figures[name] ?? 0) + count);
+  const waiting = seeds[Symbol.iterator]();
+  const lane = async () => {
+    for (let next = waiting.next(); !next.done && failed === null; next = waiting.next()) {
+      const played = await play(next.value, { faults });
+      for (const [name, count] of Object.entries(played.figures)) add(name, count);
+      if (played.findings.length > 0) failed ??= played;
+      told(add("schedules", 1));
+    }
+  };
+  await Promise.all(Array.from({ length: SIDE_BY_SIDE }, lane));
+  return { figures, failed };
+}
+
+export function* range(first: number, count: number): Generator<number> {
+  for (let number = first; number < first + count; number++) yield number;
 }

@@ -1,9 +1,20 @@
 /** What the registry's tags resolve to. Content is named by a letter; an index has a digest of its own beside its child's. */
+import type { Resolved } from "../../src/registry/registry.ts";
+
 export class RegistryModel {
   readonly #tags = new Map<string, string>();
+  readonly #indexes = new Set<string>();
 
-  move(module: string, tag: string, content: string): void {
+  move(module: string, tag: string, content: string, isIndex = false): void {
     this.#tags.set(`${module}:${tag}`, content);
+    if (isIndex) this.#indexes.add(`${module}:${tag}`);
+  }
+
+  /** As the relay's look-up tells it. */
+  named(module: string, tag: string): Resolved {
+    const image = this.resolve(module, tag);
+    const isIndex = this.#indexes.has(`${module}:${tag}`);
+    return { digest: isIndex ? indexDigestOf(contentOf(image)) : image, image };
   }
 
   /** The digest that Deckhouse finds: an index is followed to its child. */

@@ -35,7 +35,7 @@ export async function play(seed: number, options: { trace?: boolean; mistake?: M
   const deckhouse = new DeckhouseModel(world, cluster, registry);
   const queue = new QueueModel(world, { visibilityMs: random.pick([30, 60, 120]) * SECOND, strictReceipts: random.chance(0.5) });
   const audit = new Audit(world, { cluster, deckhouse, queue, registry });
-  const parts = { queue, cluster, observer: audit.observer, mistake: options.mistake ?? {} };
+  const parts = { queue, cluster, registry, observer: audit.observer, mistake: options.mistake ?? {} };
   const consumers = Array.from({ length: random.whole(1, 2) }, () => new Consumer(world, parts));
   const senders = new Senders(world, queue);
 
@@ -82,6 +82,7 @@ function faultsOf(random: Random): Faults {
     skewMs: calm ? 0 : 750,
     replicaBehindMs: 0,
     lostPush: 0,
+    lookUp: false,
   };
 }
 
@@ -110,7 +111,7 @@ function planModule(
   const push = (tag: string, content: string) => {
     const made: Push = { number: audit.pushes.length + 1, module, tag, content, isIndex, kind, at: timeline.now, keys: new Set() };
     tell?.(`push ${made.number} of ${module}:${tag}: ${content} (${kind}${isIndex ? ", index" : ""})`);
-    registry.move(module, tag, content);
+    registry.move(module, tag, content, isIndex);
     audit.pushes.push(made);
     if (faults.lostPush > 0 && random.chance(faults.lostPush)) tell?.(`nobody hears of push ${made.number}`);
     else senders.tell(made, webhooks);

@@ -39,6 +39,8 @@ export interface Faults {
   readonly replicaBehindMs: number;
   /** A push of which nobody hears; above 0 there is a sweep. */
   readonly lostPush: number;
+  /** The relay can ask the registry what a tag names. */
+  readonly lookUp: boolean;
 }
 
 export interface World {
