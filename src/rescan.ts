@@ -41,7 +41,8 @@ async function rescanOnce(request: RenewRequest, context: RescanContext): Promis
   if (!source) return { kind: "skipped", reason: "NO_SOURCE", detail: { source: request.source } };
 
   const scannedAt = Date.parse(source.rescannedAt ?? "");
-  if (scannedAt > Date.parse(request.receivedAt) + CLOCKS_DIFFER_MS)
+  const isPast = scannedAt <= context.now().getTime() + CLOCKS_DIFFER_MS; // by a clock that is ahead it would cover what comes tomorrow
+  if (isPast && scannedAt > Date.parse(request.receivedAt) + CLOCKS_DIFFER_MS)
     return followed(request, new Date(scannedAt), context, { shared: true });
   const age = context.now().getTime() - scannedAt;
   // by a clock that is ahead, maybe by days, nobody would wait so long

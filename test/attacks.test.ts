@@ -690,7 +690,14 @@ describe("properties", () => {
         for (const call of [...e.saved.map(genuineOf), ...mutations, ...proofs]) {
           const { hook, headers, body, pathSecret } = call;
           const { status, text } = await e.send({ hook, headers, body, pathSecret });
-          const requests = requestsIn(e.take()).map(({ cluster, module, tag, digest, key }) => ({ cluster, module, tag, digest, key }));
+          const requests = requestsIn(e.take()).map(({ kind, cluster, module, tag, digest, key }) => ({
+            kind,
+            cluster,
+            module,
+            tag,
+            digest,
+            key,
+          }));
           if (status === 404) continue;
           seen.set(status, (seen.get(status) ?? 0) + 1);
           await writeFile(file, body);

@@ -152,8 +152,8 @@ describe("a rescan", () => {
     expect([outcomes(), source.written]).toEqual([["DEFERRED"], []]);
   });
 
-  it("goes on where the source was scanned by a clock that is days ahead, or at no known time", async () => {
-    for (const rescannedAt of ["2026-11-20T00:00:00Z", "yesterday", null]) {
+  it("goes on where the source was scanned by a clock that is days ahead, long ago, or at no known time", async () => {
+    for (const rescannedAt of ["2026-11-28T00:00:00Z", "2026-11-20T00:00:00Z", "yesterday", null]) {
       const { work, source, outcomes } = world();
       source.set({ rescannedAt });
       await work(pushOf());
