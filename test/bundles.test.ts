@@ -345,8 +345,8 @@ describe("sweep.mjs", () => {
     expect(await invoke({})).toEqual({ queued: 1 });
     expect(await invoke({})).toEqual({ queued: 0 });
     expect(queue.records()).toEqual([expect.objectContaining({ kind: "renew", module: "echo", digest, webhook: "(sweep)" })]);
-    expect(output()).toContain('"outcome":"SWEPT"');
-    expect(output()).not.toContain(SECRET);
+    expect(await output()).toContain('"outcome":"SWEPT"');
+    expect(await output()).not.toContain(SECRET);
   });
 });
 
