@@ -60,7 +60,7 @@ export interface SweepOptions {
 /** Stores nothing: that is for whoever calls. Throws RelayError where the overrides cannot be listed. */
 export async function sweep(context: SweepContext, { progress, signal }: SweepOptions = {}): Promise<Swept> {
   const overrides = await context.overrides.list();
-  const answers = new Map<SourceConfig, { given: number; failed: string[]; away: string | null }>();
+  const answers = new Map<SourceConfig, { resolved: number; failed: string[]; away: string | null }>();
   const registry = listening(context.registry, answers);
   const rows: SweepRow[] = [];
   await inLanes(SWEEP_LANES, overrides, async (override) => {
@@ -71,8 +71,8 @@ export async function sweep(context: SweepContext, { progress, signal }: SweepOp
     );
     progress?.(rows.length, overrides.length);
   });
-  const troubles = [...answers].flatMap(([source, { given, failed, away }]) => {
-    const why = away ?? (given === 0 ? failed[0] : undefined);
+  const troubles = [...answers].flatMap(([source, { resolved, failed, away }]) => {
+    const why = away ?? (resolved === 0 ? failed[0] : undefined);
     return why === undefined ? [] : [{ source, why }];
   });
   return { rows: rows.sort((a, b) => a.override.name.localeCompare(b.override.name)), troubles };
@@ -81,13 +81,13 @@ export async function sweep(context: SweepContext, { progress, signal }: SweepOp
 type Ask = (source: SourceConfig, override: Override) => Promise<Resolved | null>;
 
 /** One refused image among many is its own affair; a source of which none is answered, or that is left alone, is in trouble. */
-function listening(registry: Registry, answers: Map<SourceConfig, { given: number; failed: string[]; away: string | null }>): Ask {
+function listening(registry: Registry, answers: Map<SourceConfig, { resolved: number; failed: string[]; away: string | null }>): Ask {
   return async (source, { name: module, imageTag: tag }) => {
-    const answer = answers.get(source) ?? { given: 0, failed: [], away: null };
+    const answer = answers.get(source) ?? { resolved: 0, failed: [], away: null };
     answers.set(source, answer);
     try {
       const resolved = await registry.resolve({ image: imageOf(source, module, tag), module, tag });
-      answer.given += 1;
+      answer.resolved += 1;
       return resolved;
     } catch (thrown) {
       const { message, retryAfterSeconds } = toRelayError(thrown);
