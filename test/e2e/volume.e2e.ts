@@ -36,22 +36,17 @@ beforeEach(async () => {
 });
 
 /** A command that finds a volume of 1 MiB there, prepared by a shell's lines. */
-const within = (prepare: string) => [
-  "unshare",
-  "--mount",
-  "--map-root-user",
-  "sh",
-  "-c",
-  `mount -t tmpfs -o size=1m none "$0" && { ${prepare}\n} >&2 && exec "$@"`,
-  volume,
-];
+const within = (prepare: string) => {
+  const script = `mount -t tmpfs -o size=1m none "$0" && { ${prepare}\n} >&2 && exec "$@"`;
+  return { command: "unshare", args: ["--mount", "--map-root-user", "sh", "-c", script, volume] };
+};
 const FILL = 'head -c 1M /dev/zero > "$0/lost+found" || true';
 /** `serve` ran here before, for as long as it needs to make its files. */
 const USED = `"${process.execPath}" "${CLI}" serve --config "$1" & until [ -e "$0/queue.marker" ]; do sleep 0.1; done; kill $!; wait $! || true`;
 
 async function refused(prepare: string): Promise<string> {
-  const [program = "", ...args] = [...within(prepare.replaceAll("$1", config)), process.execPath, CLI, "serve", "--config", config];
-  return run(program, args).then(
+  const { command, args } = within(prepare.replaceAll("$1", config));
+  return run(command, [...args, process.execPath, CLI, "serve", "--config", config]).then(
     () => expect.unreachable("it started"),
     (error: unknown) => String(error),
   );
@@ -73,8 +68,8 @@ async function push(nth: number): Promise<number> {
 }
 
 test("full while it runs: 503, then all goes on, and what was acknowledged is there", async () => {
-  const [by, ...before] = within("true");
-  const relay = await serveRelay({ config, log: join(folder, "log"), url, under: { by: [by ?? "", ...before], env: {} } });
+  const { command, args } = within("true");
+  const relay = await serveRelay({ config, log: join(folder, "log"), url, under: { by: [command, ...args], env: {} } });
   onTestFinished(() => relay.stop());
   const filler = join(`/proc/${relay.pid}/root`, volume, "filler");
   const answers = [await push(0), await push(1)];
