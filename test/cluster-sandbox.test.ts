@@ -21,12 +21,12 @@ const SERVER: Extract<KubernetesConfig, { kind: "server" }> = {
 };
 
 /** A client with this bearer token; `secrets` can be changed later, as a rotation does. */
-function openWith(api: KubernetesApi, secrets: { TOKEN: string; CA?: string }, timeoutMs?: number): Promise<Overrides> {
+function openWith(api: KubernetesApi, secrets: { TOKEN: string; CA?: string }, timeoutMs = 30_000): Promise<Overrides> {
   return openKubernetes({
     cluster: "dev",
     kubernetes: { ...SERVER, server: api.url },
     readSecret: async (ref) => (ref.kind === "env" && ref.name === "TOKEN" ? secrets.TOKEN : (secrets.CA ?? api.ca)),
-    ...(timeoutMs !== undefined && { timeoutMs }),
+    timeoutMs,
   });
 }
 

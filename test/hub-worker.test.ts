@@ -271,7 +271,7 @@ describe("the command line", () => {
     });
     const said = await mpoRelay(["check", "--config", config], { HUB_TOKEN: "short", HUB_CERT: "x" });
     expect(said.exitCode).toBe(0);
-    expect(said.out).toMatch(/dev: embedded queue in .*, lent, consumed elsewhere\n.*hub +127\.0\.0\.1:8443/);
+    expect(said.out).toMatch(/dev: embedded queue in .*, lent, consumed elsewhere\n[^]*hub +127\.0\.0\.1:8443/);
     expect(said.err).toContain("clusters.dev.hubToken: the secret env:HUB_TOKEN has only 5 characters");
     expect(said.err).toContain("hub.key: the secret env:NO_KEY is not set");
   });

@@ -49,8 +49,8 @@ export interface Result {
   readonly missing: readonly string[];
 }
 
-/** A record that a worker had in hand when it was killed shows again after two minutes, and the longest look comes 20 s after a nudge. */
-const REST_MS = 300_000;
+/** Without any progress. A record that a worker had in hand when it was killed shows again after two minutes; the longest back-off is five. */
+const REST_MS = 330_000;
 const FOLLOWED_MS = 20_000;
 const SAY_MS = 10_000;
 
@@ -141,6 +141,9 @@ async function play(run: Run): Promise<Result> {
     };
     if (lost.length > 0 || missing.length > 0) await keepFindings(run, { ...result, pushes, patches: api.patches, plan });
     return result;
+  } catch (error) {
+    await keepFindings(run, { pushes, patches: api.patches, plan, missing });
+    throw error;
   } finally {
     clearInterval(ticker);
   }
@@ -175,7 +178,15 @@ function faultsOf(run: Run, made: Map<string, number>, step: (what: string, work
 async function atRest({ topology, world }: Run): Promise<void> {
   const queue = await topology.openQueue();
   try {
-    await eventually("the queue is empty", async () => ((await queue.depth()).records === 0 ? true : null), REST_MS);
+    for (let left = Infinity; left > 0;)
+      left = await eventually(
+        `one of ${left} records less`,
+        async () => {
+          const { records } = await queue.depth();
+          return records < left ? records : null;
+        },
+        REST_MS,
+      );
     const followed = async () =>
       (await behind({ overrides: () => world.cluster.overrides(), resolve: world.resolve })) === null ? true : null;
     await eventually("every override follows its tag", followed, FOLLOWED_MS).catch(() => null); // the ledger says which does not, and why
