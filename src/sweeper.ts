@@ -144,7 +144,7 @@ export function createTroubleNews(observer: Observer): (swept: Swept) => void {
         observer.alarm("REGISTRY_UNAVAILABLE", { what: ADVICE.REGISTRY_UNAVAILABLE ?? "", source: nameOf(source), why });
       known.set(source, why);
     }
-    for (const source of [...known.keys()]) {
+    for (const source of known.keys()) {
       if (isInTrouble(source, troubles) || !rows.some((row) => row.source === source && row.names !== null)) continue;
       known.delete(source);
       observer.outcome({ event: "process", outcome: "REGISTRY_ANSWERS", source: nameOf(source) });

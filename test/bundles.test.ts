@@ -421,7 +421,7 @@ describe("what is loaded", () => {
       Object.keys(inputs).some((file) => file.includes("@kubernetes/client-node/")),
     );
     expect(holders.map(([, { entryPoint }]) => entryPoint)).toEqual(["src/cluster/client-node.ts", "src/cluster/client-node.ts"]);
-    expect(holders.map(([file]) => file.split("/")[2]).toSorted()).toEqual(["consumer", "sweep"]);
+    expect(new Set(holders.map(([file]) => file.split("/")[2]))).toEqual(new Set(["consumer", "sweep"]));
   });
 
   test("cli.js is a program, and loads adapters only for the commands that use them", async () => {
