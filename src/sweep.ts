@@ -186,7 +186,10 @@ function behind(override: Override, source: SourceConfig, resolved: Resolved, co
 /** The newest nudge may have been for what the tag names, and Deckhouse has taken nothing since. */
 function isNudgedFor(newest: Nudge, { status, imageTag }: Override, resolved: Resolved): boolean {
   if (newest.tag !== null && newest.tag !== imageTag) return false; // nobody looks after that nudge any more
-  const hasDeployed = verdictOf(status.message) === "ok" && Date.parse(status.updatedAt ?? "") > newest.at.getTime() + CLOCKS_DIFFER_MS;
+  const verdict = verdictOf(status.message);
+  // an image that is not valid may have come after a delivery, and the one before it again: once more, by a nudge of our own
+  const isOver = verdict === "ok" || (verdict === "refused" && isDelivered(newest));
+  const hasDeployed = isOver && Date.parse(status.updatedAt ?? "") > newest.at.getTime() + CLOCKS_DIFFER_MS;
   return (newest.digest === null || isOf(newest.digest, resolved)) && !hasDeployed;
 }
 

@@ -195,6 +195,12 @@ describe("what stays behind", () => {
     expect(found).toMatchObject({ state: "behind", request: { webhook: SWEEP, nudge: 0 } });
   });
 
+  it("is nudged once more where an image that is not valid came after the delivery of this one", async () => {
+    const invalid = { status: status(OLD, "Validation error: no module.yaml", at(-200)) };
+    expect((await behindOf(marked({ digest: NEW }, invalid, 300))).request).toMatchObject({ webhook: SWEEP, nudge: 0 });
+    expect((await behindOf(marked({ digest: NEW, webhook: SWEEP }, invalid, 300))).request).toBeNull();
+  });
+
   it("after a nudge for an unknown digest waits for that one a while", async () => {
     expect((await behindOf(marked({ digest: null }, { status: status(OLD) }, 60))).request).toBeNull();
     expect((await behindOf(marked({ digest: null }, { status: status(OLD) }, 901))).request).not.toBeNull();

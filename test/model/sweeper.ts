@@ -10,8 +10,8 @@ import type { RegistryModel } from "./registry.ts";
 import { CONFIG } from "./senders.ts";
 import { Process, type World } from "./world.ts";
 
-/** Until well after the last push and whatever goes wrong with it. */
-const SWEEPS = 60;
+/** Until well after the last push, and after the hours in which what was nudged already is left alone. */
+const SWEEPS = 84;
 
 export interface SweeperParts {
   readonly queue: QueueModel;
