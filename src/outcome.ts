@@ -61,7 +61,6 @@ export type ErrorCode =
   | "QUEUE_UNAVAILABLE"
   | "JOURNAL_UNAVAILABLE" // holds up nothing: the push goes on, its story has a gap
   | "REGISTRY_UNAVAILABLE" // a look-up failed: decided without it
-  | "WEBHOOK_SILENT" // the sweep found a push that no webhook told of
   | "QUEUE_REFUSED" // the queue's owner does not know our token
   | "INTERNAL"
   // consumer
@@ -156,7 +155,6 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
   UNCONFIRMED: "bury",
   LAST_RECEIVE: "bury",
   // these do not reach a consumer
-  WEBHOOK_SILENT: "bury",
   UNKNOWN_WEBHOOK: "bury",
   UNKNOWN_PUSH: "bury",
   METHOD: "bury",
@@ -168,7 +166,7 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
 };
 
 /** Errors that an operator must hear of at once; each is one log line with `alarm: <CODE>`, the key and what to do. */
-export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED", string>>> = {
+export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "WEBHOOK_SILENT", string>>> = {
   CLUSTER_UNREACHABLE:
     "the API server does not answer; records wait and nothing is lost. Check network, certificate and address of the cluster",
   CLUSTER_BUSY: "the API server answers 429; records wait. Look at its priority levels (flow control)",

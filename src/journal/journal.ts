@@ -4,8 +4,8 @@
  */
 import type { Detail, DoneCode, ErrorCode, SkipReason } from "../outcome.ts";
 
-/** A stage of a push on its way to one cluster, by the name that it has in the log; or what an operator did about it. */
-export type Stage = DoneCode | SkipReason | ErrorCode | "DEFERRED" | Act;
+/** A stage of a push on its way to one cluster, by the name that it has in the log; that no webhook told of it; or what an operator did about it. */
+export type Stage = DoneCode | SkipReason | ErrorCode | "DEFERRED" | "WEBHOOK_SILENT" | Act;
 /** What people do, each with who and why in its detail, and what came of a forced redeploy, which no record follows; the relay itself adopts and restores too. */
 export type Act = "FORCED" | "REDEPLOYED" | "NOT_FORCED" | "REDRIVEN" | "PURGED" | "ADOPTED" | "RESTORED";
 
