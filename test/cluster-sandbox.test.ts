@@ -62,8 +62,7 @@ async function setup(): Promise<ClusterUnderTest> {
   const api = await startKubernetesApi({ token: ADMIN });
   const open = (user: string, ...verbs: Parameters<KubernetesApi["grant"]>[1]) => openWith(api, { TOKEN: api.grant(user, verbs) });
   return {
-    open: () => open("relay", "get", "patch"),
-    openLister: () => open("lister", "get", "patch", "list"),
+    open: () => open("relay", "get", "list", "patch"),
     openReader: () => open("reader", "get"),
     openStranger: () => openWith(api, { TOKEN: "unknown" }),
     admin: adminOf(api),

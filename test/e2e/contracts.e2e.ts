@@ -42,8 +42,7 @@ const DEFINITION = "modulepulloverrides.deckhouse.io";
 clusterContract("kube-apiserver", async () => {
   const kube = await startKubeApiserver();
   const { namespace, objects } = await rights();
-  await kube.apply([...(await crds("v1alpha2")), ...objects, ...policy(), ...account(namespace, "lister", ["get", "patch", "list"])]);
-  await kube.apply(account(namespace, "reader", ["get"]));
+  await kube.apply([...(await crds("v1alpha2")), ...objects, ...policy(), ...account(namespace, "reader", ["get"])]);
   let served: readonly Version[] = [];
   const serveVersions = async (versions: readonly Version[]) => {
     await setServed(kube, versions);
@@ -55,7 +54,6 @@ clusterContract("kube-apiserver", async () => {
   await policyWorks(kube, admin, await kube.serviceAccountToken(namespace, "mpo-relay"));
   return {
     open: () => openAs("mpo-relay"),
-    openLister: () => openAs("lister"),
     openReader: () => openAs("reader"),
     openStranger: () => openWith(kube, "a-token-that-nobody-knows"),
     admin,

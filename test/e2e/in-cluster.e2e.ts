@@ -189,12 +189,14 @@ async function secretOf(name: string): Promise<Record<string, string>> {
 const tokenOfPod = () => world.cluster.kube.serviceAccountToken(NAMESPACE, "mpo-relay");
 
 /** `serve` as the overlay's pod, on a volume of its own. */
-async function startServe(name: string, options: { token?: string; uid?: string } = {}): Promise<Started> {
+async function startServe(name: string, options: { token?: string; uid?: string; sweeps?: boolean } = {}): Promise<Started> {
   const at = join(world.folder, name);
   await mkdir(at);
   const config = await configMap("mpo-relay-", "relay.yaml", at);
   if (options.uid !== undefined)
     await writeFile(config, (await readFile(config, "utf8")).replace("  this:\n", `  this:\n    uid: ${options.uid}\n`));
+  if (options.sweeps === true)
+    await writeFile(config, (await readFile(config, "utf8")).replace(/^ {4}name: my-modules/m, "    registry: { plainHttp: true }\n$&"));
   const pod = await asPod({
     folder: at,
     kube: world.cluster.kube,
@@ -257,6 +259,7 @@ describe("each right of the service account", () => {
   /** What is told when it is missing; null: what is told no more. */
   const TOLD: Readonly<Record<string, Partial<Line> | null>> = {
     "get modulepulloverrides": { alarm: "FORBIDDEN" },
+    "list modulepulloverrides": { alarm: "FORBIDDEN" },
     "patch modulepulloverrides": { alarm: "FORBIDDEN" },
     "get namespaces": { alarm: "CLUSTER_UNVERIFIED" },
     "create events": { alarm: "EVENTS_UNAVAILABLE" },
@@ -305,7 +308,7 @@ describe("each right of the service account", () => {
     expect(rightsIn(without)).toHaveLength(rightsIn(before).length - 1);
     await setRoles(without);
     onTestFinished(() => setRoles(before));
-    const { relay } = await startServe(right.replace(" ", "-"), { uid });
+    const { relay } = await startServe(right.replace(" ", "-"), { uid, sweeps: verb === "list" });
     const digest = await world.crane.push(world.image("echo"));
     const told = TOLD[right];
     if (told) await lineOf(relay, told);
