@@ -61,13 +61,16 @@ test("a configuration comes of what is there, and no credential with it", async 
   expect(loadAllYaml(yaml)).toEqual((await rights()).objects);
   await kube.apply(loadAllYaml(yaml));
 
-  // The relay's own rights list nothing: the repository comes from the person then.
+  // The relay's own rights list overrides alone: the repository comes from the person then.
   const poor = said.parse(JSON.parse(await init(cluster.token, "poor.yaml", "--repo", REPO)));
   expect(poor).toMatchObject({
     deckhouse: null,
-    missing: ["list on modulepulloverrides.deckhouse.io", "list on modulesources.deckhouse.io", "list on modules.deckhouse.io"],
+    missing: ["list on modulesources.deckhouse.io", "list on modules.deckhouse.io"],
     sources: [{ repo: REPO, name: null }],
-    overrides: [],
+    overrides: [
+      { module: "echo", served: true },
+      { module: "other", served: true },
+    ],
   });
   await expect(init(cluster.token, "none.yaml")).rejects.toThrow("no module source is known");
 });

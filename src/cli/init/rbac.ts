@@ -3,7 +3,14 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 const BASE = "infra/cluster/base";
-const FILES = ["namespace.yaml", "service-account.yaml", "cluster-role.yaml", "cluster-role-binding.yaml", "events.yaml"];
+const FILES = [
+  "namespace.yaml",
+  "service-account.yaml",
+  "cluster-role.yaml",
+  "cluster-role-binding.yaml",
+  "events.yaml",
+  "network-policy.yaml",
+];
 
 /** Kubernetes objects as YAML; null where this program was taken out of its project. */
 export function rightsText(): string | null {
