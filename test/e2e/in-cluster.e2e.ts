@@ -196,7 +196,7 @@ async function startServe(name: string, options: { token?: string; uid?: string;
   if (options.uid !== undefined)
     await writeFile(config, (await readFile(config, "utf8")).replace("  this:\n", `  this:\n    uid: ${options.uid}\n`));
   if (options.sweeps === true)
-    await writeFile(config, (await readFile(config, "utf8")).replace(/^ {4}name: my-modules/m, "    registry: { plainHttp: true }\n$&"));
+    await writeFile(config, (await readFile(config, "utf8")).replace(/^ {4}name: test$/m, "$&\n    registry: { plainHttp: true }"));
   const pod = await asPod({
     folder: at,
     kube: world.cluster.kube,
