@@ -5,11 +5,11 @@
 import { randomBytes } from "node:crypto";
 import { adoptionOf, type Change, isDelivered, type Plan, planAdoption, planPause, planResume, shown } from "./adoption.ts";
 import type { Override, Overrides } from "./cluster/overrides.ts";
+import { unlessChanged } from "./conflict.ts";
 import type { RenewRequest } from "./event.ts";
 import { type Act, entryOf, type NewEntry, type Note } from "./journal/journal.ts";
-import { CONFLICT_TRIES } from "./limits.ts";
 import type { Observer } from "./observe.ts";
-import { type Detail, type Outcome, RelayError, toRelayError } from "./outcome.ts";
+import { type Detail, type Outcome, toRelayError } from "./outcome.ts";
 
 /** No webhook can have this name, so that nothing takes an act of the relay's own for a delivery. */
 const BY_RELAY = "(mpo-relay adopt)";
@@ -124,21 +124,17 @@ export async function writeChange(
   decide: Decide,
   pace: () => Promise<void> = async () => {},
 ): Promise<{ seen: Override; plan: Change } | null> {
-  for (let tries = 1; ; tries++) {
+  return unlessChanged(async () => {
     const seen = await overrides.get(module);
     const plan = seen && decide(seen);
     if (!seen || plan?.kind !== "change") return null;
     await pace();
     const { interval, annotations } = plan;
-    try {
-      const patched = await (interval === undefined
-        ? overrides.annotate(seen, annotations)
-        : overrides.setScanInterval(seen, interval, annotations));
-      return patched && { seen, plan };
-    } catch (thrown) {
-      if (!(thrown instanceof RelayError) || thrown.code !== "CONFLICT" || tries === CONFLICT_TRIES) throw thrown;
-    }
-  }
+    const patched = await (interval === undefined
+      ? overrides.annotate(seen, annotations)
+      : overrides.setScanInterval(seen, interval, annotations));
+    return patched && { seen, plan };
+  });
 }
 
 interface Acted {

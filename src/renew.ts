@@ -4,17 +4,11 @@
  */
 import type { Override, Overrides } from "./cluster/overrides.ts";
 import type { Tuning } from "./config.ts";
+import { unlessChanged } from "./conflict.ts";
 import { encode, type RenewRequest, SWEEP } from "./event.ts";
-import {
-  CLOCKS_DIFFER_MS,
-  CONFLICT_TRIES,
-  HOLD_COOLDOWNS,
-  HOLD_SAME_DIGEST_COOLDOWNS,
-  MAX_DELAY_SECONDS,
-  REDELIVERED_MS,
-} from "./limits.ts";
+import { CLOCKS_DIFFER_MS, HOLD_COOLDOWNS, HOLD_SAME_DIGEST_COOLDOWNS, MAX_DELAY_SECONDS, REDELIVERED_MS } from "./limits.ts";
 import { type Nudge, nudgeAnnotations, nudgeOf } from "./nudge.ts";
-import { type Outcome, RelayError } from "./outcome.ts";
+import type { Outcome } from "./outcome.ts";
 import type { NewRecord } from "./queue/queue.ts";
 import { verdictOf } from "./status.ts";
 
@@ -29,15 +23,8 @@ export interface RenewContext {
 }
 
 /** Throws RelayError for what the cluster or the queue cannot do now. */
-export async function renew(request: RenewRequest, context: RenewContext): Promise<Outcome> {
-  for (let tries = 0; tries < CONFLICT_TRIES; tries++) {
-    try {
-      return await renewOnce(request, context);
-    } catch (error) {
-      if (!(error instanceof RelayError) || error.code !== "CONFLICT") throw error; // somebody wrote meanwhile: read and decide again
-    }
-  }
-  throw new RelayError("CONFLICT", `the override changed ${CONFLICT_TRIES} times while it was being patched`);
+export function renew(request: RenewRequest, context: RenewContext): Promise<Outcome> {
+  return unlessChanged(() => renewOnce(request, context), "the override");
 }
 
 async function renewOnce(request: RenewRequest, context: RenewContext): Promise<Outcome> {

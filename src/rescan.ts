@@ -3,8 +3,9 @@
  * of the source's scan interval: no release, no approval, no window. Why this way: infra/decisions/0013-release-channels.md.
  */
 import type { Channels, ModuleSource } from "./cluster/channels.ts";
+import { unlessChanged } from "./conflict.ts";
 import { encode, type RenewRequest } from "./event.ts";
-import { CLOCKS_DIFFER_MS, CONFLICT_TRIES, MAX_DELAY_SECONDS, RESCAN_EVERY_MS } from "./limits.ts";
+import { CLOCKS_DIFFER_MS, MAX_DELAY_SECONDS, RESCAN_EVERY_MS } from "./limits.ts";
 import { type Detail, type Outcome, RelayError, toRelayError } from "./outcome.ts";
 import type { RenewContext } from "./renew.ts";
 import { respell, USUAL_INTERVAL } from "./respell.ts";
@@ -17,16 +18,13 @@ export interface RescanContext extends RenewContext {
 export async function rescan(request: RenewRequest, context: RescanContext): Promise<Outcome> {
   const override = await context.overrides.get(request.module);
   if (override) return { kind: "skipped", reason: "OVERRIDDEN", detail: { follows: override.imageTag, why: OVERRIDDEN } };
-  for (let tries = 0; tries < CONFLICT_TRIES; tries++) {
-    try {
-      return await rescanOnce(request, context);
-    } catch (thrown) {
-      const { code, message } = toRelayError(thrown);
-      if (REFUSED.has(code)) return { kind: "skipped", reason: "RESCAN_REFUSED", detail: { source: request.source, why: message } };
-      if (code !== "CONFLICT") throw thrown; // somebody wrote meanwhile, another worker perhaps: read and decide again
-    }
+  try {
+    return await unlessChanged(() => rescanOnce(request, context), "the ModuleSource");
+  } catch (thrown) {
+    const { code, message } = toRelayError(thrown);
+    if (REFUSED.has(code)) return { kind: "skipped", reason: "RESCAN_REFUSED", detail: { source: request.source, why: message } };
+    throw thrown;
   }
-  throw new RelayError("CONFLICT", `the ModuleSource changed ${CONFLICT_TRIES} times while it was being patched`);
 }
 
 const OVERRIDDEN = "the module has a ModulePullOverride, so Deckhouse does not look at its channels";

@@ -2,12 +2,13 @@
 import { Command, Option } from "commander";
 import { type ActOptions, type Acts, openActs, withActOptions } from "./acts.ts";
 import type { Override, Overrides } from "../cluster/overrides.ts";
+import { unlessChanged } from "../conflict.ts";
 import type { Stage, Told } from "../journal/journal.ts";
 import type { Detail } from "../outcome.ts";
 import { atCluster, type ClusterOptions, openCluster, type OpenCluster, withClusterOptions } from "./cluster-options.ts";
 import { duration } from "./option-values.ts";
 import { FORCE, forcedOf, type Progress } from "./follow.ts";
-import { BY_HAND, failOn, find, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn, unlessChanged } from "./override.ts";
+import { BY_HAND, failOn, find, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn } from "./override.ts";
 import { Failure, messageOf, oneLine, type Terminal, untilInterrupted } from "./terminal.ts";
 
 interface Options extends ClusterOptions, ActOptions {

@@ -2,9 +2,8 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Override, Overrides } from "../cluster/overrides.ts";
-import { CONFLICT_TRIES } from "../limits.ts";
+import { unlessChanged } from "../conflict.ts";
 import { nudgeAnnotations, nudgeOf } from "../nudge.ts";
-import { RelayError } from "../outcome.ts";
 import type { Progress } from "./follow.ts";
 import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
 
@@ -57,17 +56,6 @@ export function nudge(
     if (patched === null) throw await notThere(module, overrides);
     return { before, key };
   });
-}
-
-/** Somebody else's write meanwhile: read again, as often as the relay does. */
-export async function unlessChanged<T>(work: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof RelayError) || error.code !== "CONFLICT" || tries === CONFLICT_TRIES) throw error;
-    }
-  }
 }
 
 async function notThere(module: string, overrides: Overrides): Promise<Failure> {
