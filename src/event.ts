@@ -151,7 +151,11 @@ export function imageOf(push: Pick<PushEvent, "host" | "repository" | "tag" | "d
  * 32 hex characters, so that it can be an annotation's and a label's value.
  */
 export function keyOf(webhook: string, push: PushEvent, arrival: string): string {
-  const parts = [webhook, imageOf(push), push.digest, push.id ?? push.time ?? arrival];
+  return keyFrom([webhook, imageOf(push), push.digest, push.id ?? push.time ?? arrival]);
+}
+
+/** A key of that form, the same for the same parts. */
+export function keyFrom(parts: readonly unknown[]): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32);
 }
 

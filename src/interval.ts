@@ -1,4 +1,4 @@
-/** `spec.scanInterval` of an override: how often Deckhouse looks at its tag by itself. https://deckhouse.io/products/kubernetes-platform/documentation/v1/cr.html#modulepulloverride */
+/** `spec.scanInterval`, of an override and by the same pattern of a ModuleSource: how often Deckhouse looks there by itself. https://deckhouse.io/products/kubernetes-platform/documentation/v1/cr.html#modulepulloverride */
 
 const DEFAULT_MS = 15_000;
 

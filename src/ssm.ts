@@ -3,7 +3,7 @@
  * A secret of Secrets Manager is one too, as `ssm:/aws/reference/secretsmanager/NAME`:
  * https://docs.aws.amazon.com/systems-manager/latest/userguide/integration-ps-secretsmanager.html
  */
-import { GetParameterCommand, ParameterNotFound, SSMClient } from "@aws-sdk/client-ssm";
+import { GetParameterCommand, ParameterNotFound, SSMClient, SSMServiceException } from "@aws-sdk/client-ssm";
 
 /** Of one call, which is tried twice: a sender waits behind it, the shortest for a second. */
 const PATIENCE_MS = 400;
@@ -23,14 +23,9 @@ export async function parameterOf(name: string): Promise<string | null> {
     } catch (error) {
       if (error instanceof ParameterNotFound) return null;
       // Only what may heal: a refusal (AccessDeniedException, a wrong token) will be one again.
-      const status = error instanceof Error && "$metadata" in error ? statusOf(error.$metadata) : undefined;
+      const status = error instanceof SSMServiceException ? error.$metadata.httpStatusCode : undefined;
       const mayHeal = status === undefined || status >= 500 || status === 429;
       if (tries === 2 || !mayHeal) throw new Error(error instanceof Error ? error.name : "error", { cause: error });
     }
   }
-}
-
-function statusOf(metadata: unknown): number | undefined {
-  const status = metadata && typeof metadata === "object" && "httpStatusCode" in metadata ? metadata.httpStatusCode : undefined;
-  return typeof status === "number" ? status : undefined;
 }

@@ -2,11 +2,10 @@
  * The backbone under the webhooks: for each override, does it hold what its tag names? What is behind becomes an ordinary request to renew
  * it. Remembers nothing: whatever a sweep misses, or gives up, the next one sees again.
  */
-import { createHash } from "node:crypto";
 import { isDelivered } from "./adoption.ts";
 import type { Override, Overrides } from "./cluster/overrides.ts";
 import type { SourceConfig } from "./config.ts";
-import { type RenewRequest, SWEEP } from "./event.ts";
+import { keyFrom, type RenewRequest, SWEEP } from "./event.ts";
 import { inLanes } from "./lanes.ts";
 import { CLOCKS_DIFFER_MS, MIRROR_LATE_MS, SILENT_AFTER_MS, SWEEP_AGAIN_MS, SWEEP_LANES, SWEEP_UNSURE_MS } from "./limits.ts";
 import { type Nudge, nudgeOf } from "./nudge.ts";
@@ -213,7 +212,6 @@ function requestOf(
   const { name: module, imageTag: tag, status } = override;
   const image = imageOf(source, module, tag);
   const deployed = verdictOf(status.message) === "ok" ? status.updatedAt : null;
-  const parts = [SWEEP, cluster, image, digest, status.imageDigest, deployed, newest?.key, newest?.nudge];
   return {
     v: 1,
     kind: "renew",
@@ -223,7 +221,7 @@ function requestOf(
     tag,
     digest,
     index: false,
-    key: createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32),
+    key: keyFrom([SWEEP, cluster, image, digest, status.imageDigest, deployed, newest?.key, newest?.nudge]),
     nudge: 0,
     webhook: SWEEP,
     image,

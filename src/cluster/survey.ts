@@ -11,6 +11,7 @@ import { Credentials, type ReadSecret } from "./credentials.ts";
 import { toClusterError } from "./errors.ts";
 import { openKubernetes } from "./kubernetes.ts";
 import type { Override } from "./overrides.ts";
+import { GROUP } from "./read.ts";
 
 export interface SurveyedSource {
   readonly name: string;
@@ -37,7 +38,6 @@ export interface Survey {
   readonly missing: readonly string[];
 }
 
-const GROUP = "deckhouse.io";
 const TIMEOUT_MS = 15_000;
 
 /** Throws RelayError where the cluster cannot be asked at all, or serves no ModulePullOverrides. */
