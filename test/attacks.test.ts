@@ -46,7 +46,7 @@ import {
   type Saved,
   SECRET,
 } from "./support/every-registry.ts";
-import { configOf, fakeContext, fakeObserver, requestOf, webhook } from "./support/relay.ts";
+import { clusterOf, configOf, fakeContext, fakeObserver, requestOf, webhook } from "./support/relay.ts";
 import { HEAVY_MS } from "./support/wait.ts";
 
 let e: EveryRegistry;
@@ -769,7 +769,7 @@ async function withRelay(use: (port: number) => Promise<void>): Promise<void> {
   const queue = { kind: "embedded", folder } as const;
   const config = configOf({
     webhooks: { open: { ...webhook, secret: null, insecure: true } },
-    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false, adopt: null } },
+    clusters: { dev: clusterOf(queue) },
     unparsed: queue,
   });
   const relay = await startRelay({ config, observer: fakeObserver().observer, roles: ["edge"] });

@@ -14,7 +14,7 @@ import { receive } from "../src/receive.ts";
 import { createSecretReader } from "../src/secrets.ts";
 import { fakeChannels } from "./support/channels.ts";
 import { startWorld } from "./support/deckhouse.ts";
-import { at, configOf, fakeObserver, overrideOf, requestOf, start, webhook } from "./support/relay.ts";
+import { at, clusterOf, configOf, fakeObserver, overrideOf, requestOf, start, webhook } from "./support/relay.ts";
 import { HEAVY_MS, until } from "./support/wait.ts";
 
 const SECRET = "correct-horse-battery";
@@ -76,7 +76,7 @@ it(
     const kubernetes = { kind: "server", server: world.api.url, ca, token } as const;
     const config = configOf({
       webhooks: { registry: { ...webhook, secret: { kind: "env", name: "RELAY_TEST_SECRET" } } },
-      clusters: { dev: { queue, deadLetters: null, kubernetes, hub: null, uid: null, events: false, adopt: null } },
+      clusters: { dev: clusterOf(queue, { kubernetes }) },
       unparsed: queue,
       journal: { kind: "embedded", folder },
     });

@@ -12,7 +12,7 @@ import { type Relay, startRelay } from "../src/relay.ts";
 import { makeCertificates } from "../src/sandbox/kubernetes/certificates.ts";
 import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
 import { mpoRelay } from "./support/cli.ts";
-import { configOf, digestOf, fakeObserver, requestOf, webhook } from "./support/relay.ts";
+import { clusterOf, configOf, digestOf, fakeObserver, requestOf, webhook } from "./support/relay.ts";
 import { waited } from "./support/wait.ts";
 
 const MPO = "modulepulloverrides";
@@ -63,7 +63,7 @@ function hubConfig(port = 0): RelayConfig {
   const queue = { kind: "embedded", folder: join(folder, "queue") } as const;
   return configOf({
     webhooks: { registry: { ...webhook, secret: env("HOOK") } },
-    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: access, uid: null, events: false, adopt: null } },
+    clusters: { dev: clusterOf(queue, { hub: access }) },
     unparsed: queue,
     journal: queue,
     hub: { listen: { host: "127.0.0.1", port }, tls: { certificate: env("HUB_CERT"), key: env("HUB_KEY") } },
@@ -77,7 +77,7 @@ function workerConfig(url: string, part: Partial<ClusterConfig> = {}): RelayConf
     sources: [],
     journal: { kind: "hub" },
     clusters: {
-      dev: { queue: { kind: "hub", url }, deadLetters: null, kubernetes, hub, uid: api.uid, events: false, adopt: null, ...part },
+      dev: clusterOf({ kind: "hub", url }, { kubernetes, hub, uid: api.uid, ...part }),
     },
     tuning: { cooldownMs: 200, looksMs: [100, 200, 400, 800, 1600, 3200], patchesPerSecond: 1000, sweepMs: 0 },
   });

@@ -14,7 +14,7 @@ import { openSqs } from "../src/queue/sqs.ts";
 import { receive } from "../src/receive.ts";
 import { redriveOf } from "../src/redrive.ts";
 import { startRelay } from "../src/relay.ts";
-import { configOf, digestOf, fakeObserver, source, start, webhook } from "./support/relay.ts";
+import { clusterOf, configOf, digestOf, fakeObserver, source, start, webhook } from "./support/relay.ts";
 import { waited } from "./support/wait.ts";
 
 const HOST = "210987654321.dkr.ecr.eu-central-1.amazonaws.com";
@@ -284,15 +284,7 @@ describe("the loop", () => {
     const { config, observer, codes, alarms } = world({
       webhooks: { ecr: gone },
       clusters: {
-        dev: {
-          queue: { kind: "sqs", url, region: null, endpoint: null },
-          deadLetters: null,
-          kubernetes: null,
-          hub: null,
-          uid: null,
-          events: false,
-          adopt: null,
-        },
+        dev: clusterOf({ kind: "sqs", url, region: null, endpoint: null }),
       },
     });
     const relay = await startRelay({ config, observer, roles: ["edge"] });

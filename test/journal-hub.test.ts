@@ -6,7 +6,7 @@ import { openJournals } from "../src/journals.ts";
 import { askHub } from "../src/queue/hub/transport.ts";
 import { journalContract } from "./contracts/journal.ts";
 import { startTestHub, testHub, type TestHub } from "./support/hub.ts";
-import { at, configOf, fakeObserver, requestOf } from "./support/relay.ts";
+import { at, clusterOf, configOf, fakeObserver, requestOf } from "./support/relay.ts";
 
 journalContract("hub over TLS", async () => {
   const hub = await startTestHub();
@@ -85,15 +85,10 @@ describe("a hub", () => {
     configOf({
       journal: { kind: "hub" },
       clusters: {
-        dev: {
-          queue: { kind: "hub", url: hub.url },
-          deadLetters: null,
-          kubernetes: null,
-          hub: { token: { kind: "env", name: "DEV" }, previousToken: null, previousTokenUntil: null, ca: { kind: "env", name: "CA" } },
-          uid: null,
-          events: false,
-          adopt: null,
-        },
+        dev: clusterOf(
+          { kind: "hub", url: hub.url },
+          { hub: { token: { kind: "env", name: "DEV" }, previousToken: null, previousTokenUntil: null, ca: { kind: "env", name: "CA" } } },
+        ),
       },
     });
   const journalsOf = async (hub: TestHub, patienceMs: number) => {

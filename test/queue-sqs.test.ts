@@ -230,16 +230,21 @@ describe("batches", () => {
   });
 });
 
+/** A service that takes everything and tells nothing. */
+const QUIET: Pick<Wire, "send" | "remove" | "hide" | "attributes" | "urlOf"> = {
+  send: async () => [],
+  remove: async () => [],
+  hide: async () => [],
+  attributes: async () => ({}),
+  urlOf: async () => "",
+};
+
 describe("a stop", () => {
   it("waits for no long poll of 20 s, nor for one that never ends", async () => {
     const waits: number[] = [];
     let isClosed = false;
     const wire: Wire = {
-      send: async () => [],
-      remove: async () => [],
-      hide: async () => [],
-      attributes: async () => ({}),
-      urlOf: async () => "",
+      ...QUIET,
       at: () => wire,
       close: () => void (isClosed = true),
       receive: ({ waitSeconds }) => (waits.push(waitSeconds), new Promise(() => {})),
@@ -260,11 +265,7 @@ describe("a sweep of dead letters", () => {
     let now = 0;
     const messages = Array.from({ length: count }, (_, index) => ({ id: String(index), visibleAt: 0 }));
     const wire: Wire = {
-      send: async () => [],
-      remove: async () => [],
-      hide: async () => [],
-      attributes: async () => ({}),
-      urlOf: async () => "",
+      ...QUIET,
       at: () => wire,
       close() {},
       async receive({ max, visibilitySeconds }) {

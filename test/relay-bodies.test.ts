@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type Relay, startRelay } from "../src/relay.ts";
-import { configOf, fakeObserver, webhook } from "./support/relay.ts";
+import { clusterOf, configOf, fakeObserver, webhook } from "./support/relay.ts";
 
 let folder: string;
 let relay: Relay;
@@ -19,7 +19,7 @@ beforeAll(async () => {
   const queue = { kind: "embedded", folder: join(folder, "queue") } as const;
   const config = configOf({
     webhooks: { open: { ...webhook, secret: null, insecure: true } },
-    clusters: { dev: { queue, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false, adopt: null } },
+    clusters: { dev: clusterOf(queue) },
     unparsed: queue,
     listen: { host: "127.0.0.1", port: 0 },
   });

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { RelayConfig } from "../src/config.ts";
 import { type Relay, startRelay } from "../src/relay.ts";
 import { type Fault, type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
-import { configOf, digestOf, fakeObserver, webhook } from "./support/relay.ts";
+import { clusterOf, configOf, digestOf, fakeObserver, webhook } from "./support/relay.ts";
 import { waited } from "./support/wait.ts";
 
 const MPO = "modulepulloverrides";
@@ -27,7 +27,7 @@ function config(part: Partial<RelayConfig> = {}): RelayConfig {
   } as const;
   return configOf({
     webhooks: { registry: { ...webhook, secret: { kind: "env", name: "RELAY_TEST_SECRET" } } },
-    clusters: { dev: { queue, deadLetters: null, kubernetes, hub: null, uid: null, events: false, adopt: null } },
+    clusters: { dev: clusterOf(queue, { kubernetes }) },
     unparsed: queue,
     tuning: { cooldownMs: 200, looksMs: [100, 200, 400, 800, 1600, 3200], patchesPerSecond: 1000, sweepMs: 0 },
     ...part,
@@ -186,7 +186,7 @@ it("a port that is taken is an error that names it", async () => {
   await start();
   const taken = config({ listen: { host: "127.0.0.1", port: relay?.port ?? 0 } });
   const elsewhere = { kind: "embedded", folder: join(folder, "other") } as const;
-  const dev = { queue: elsewhere, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false, adopt: null };
+  const dev = clusterOf(elsewhere);
   await expect(startRelay({ config: { ...taken, clusters: { dev }, unparsed: elsewhere }, observer: observed.observer })).rejects.toThrow(
     `cannot listen on 127.0.0.1:${relay?.port}: the port is taken`,
   );

@@ -1,5 +1,6 @@
 /** Registries of four kinds that tell of a push: real bodies, through the real `receive`, again until they hear a 2xx, and some again after it. */
 import type { RelayConfig, WebhookConfig } from "../../src/config.ts";
+import { clusterOf } from "../support/relay.ts";
 import { decode } from "../../src/event.ts";
 import { httpStatus } from "../../src/outcome.ts";
 import { type Delivery, receive } from "../../src/receive.ts";
@@ -48,17 +49,7 @@ function configOf(): RelayConfig {
   return {
     webhooks,
     sources: [{ repo: REPO, name: "test", noise: "drop", aliases: [], modules: ["*"], clusters: [CLUSTER], rescan: false, registry: null }],
-    clusters: {
-      [CLUSTER]: {
-        queue: { kind: "embedded", folder: "/nowhere" },
-        deadLetters: null,
-        kubernetes: null,
-        hub: null,
-        uid: null,
-        events: false,
-        adopt: null,
-      },
-    },
+    clusters: { [CLUSTER]: clusterOf({ kind: "embedded", folder: "/nowhere" }) },
     hub: null,
     journal: null,
     unparsed: null,

@@ -15,7 +15,7 @@ import { openRemoteHub, openRemoteJournal } from "../../src/queue/hub/remote.ts"
 import type { LentJournal } from "../../src/queue/hub/journal.ts";
 import type { LendableQueue } from "../../src/queue/hub/server.ts";
 import { makeCertificates } from "../../src/sandbox/kubernetes/certificates.ts";
-import { configOf, fakeObserver } from "./relay.ts";
+import { clusterOf, configOf, fakeObserver } from "./relay.ts";
 
 const env = (name: string): SecretRef => ({ kind: "env", name });
 const access = (name: string): HubAccess => ({
@@ -69,16 +69,8 @@ export async function startTestHub({ tls = true } = {}): Promise<TestHub> {
   };
   const observed = fakeObserver();
   const embedded = { kind: "embedded", folder } as const;
-  const clusterOf = (hub: HubAccess | null) => ({
-    queue: embedded,
-    deadLetters: null,
-    kubernetes: null,
-    hub,
-    uid: null,
-    events: false,
-    adopt: null,
-  });
-  const config = configOf({ clusters: { dev: clusterOf(access("DEV")), stage: clusterOf(access("STAGE")), other: clusterOf(null) } });
+  const lent = (hub: HubAccess | null) => clusterOf(embedded, { hub });
+  const config = configOf({ clusters: { dev: lent(access("DEV")), stage: lent(access("STAGE")), other: lent(null) } });
   let running: { store: EmbeddedStore; journal: Journal; hub: Pick<Listening, "url" | "port" | "stop"> } | null = null;
   let port = 0;
   const remote = (queue: string, token: string) => ({

@@ -1,5 +1,5 @@
 /** What the tests of the use cases share: a configuration, requests, and fakes of the ports that keep to the ports' words. */
-import type { RelayConfig, SourceConfig, WebhookConfig } from "../../src/config.ts";
+import type { ClusterConfig, QueueForm, RelayConfig, SourceConfig, WebhookConfig } from "../../src/config.ts";
 import type { ModuleState, Override, OverrideEvent, Overrides } from "../../src/cluster/overrides.ts";
 import type { RenewRequest } from "../../src/event.ts";
 import type { AlarmLine, Observer, OutcomeLine } from "../../src/observe.ts";
@@ -34,21 +34,16 @@ export const webhook: WebhookConfig = {
   queue: null,
 };
 
+/** A cluster that has nothing but its queue. */
+export function clusterOf(queue: QueueForm, part: Partial<ClusterConfig> = {}): ClusterConfig {
+  return { queue, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false, adopt: null, ...part };
+}
+
 export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {
   return {
     webhooks: { registry: webhook },
     sources: [source],
-    clusters: {
-      dev: {
-        queue: { kind: "embedded", folder: "/nowhere" },
-        deadLetters: null,
-        kubernetes: null,
-        hub: null,
-        uid: null,
-        events: false,
-        adopt: null,
-      },
-    },
+    clusters: { dev: clusterOf({ kind: "embedded", folder: "/nowhere" }) },
     unparsed: null,
     journal: null,
     listen: { host: "127.0.0.1", port: 0 },
