@@ -68,7 +68,7 @@ async function inCluster(
 
 const unseen = (cluster: string, why: string) => ({ overrides: [], unseen: [{ cluster, why }] });
 
-/** The relay's own rights have no `list`: then each module is asked for by its name. */
+/** Where the rights have no `list` each module is asked for by its name. */
 async function overridesOf(api: Overrides, modules: readonly string[]): Promise<Override[]> {
   if (modules.length <= 1) return oneByOne(api, modules);
   try {
