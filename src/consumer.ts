@@ -16,18 +16,20 @@ import { createSecretReader } from "./secrets.ts";
 import { sourcesOf } from "./silence.ts";
 import type { Swept } from "./sweep.ts";
 import { createSweeper, nameOf, type Sweeper, type SweeperContext, sweptSources } from "./sweeper.ts";
+import { watchTokenEnd } from "./token-end.ts";
 import { noteOnOverrides } from "./told.ts";
 
 /**
  * The cluster's overrides by the configured way in; throws where there is none. Nothing is opened yet: see {@link openLate}.
- * With a `uid` in the configuration nothing is asked of the cluster, also not after an outage, before it has shown that it is the one.
+ * `observer` is told when the credential is about to end. With a `uid` in the configuration nothing is asked of the cluster, also not after an outage, before it has shown that it is the one.
  */
-export function openCluster(config: RelayConfig, cluster: string): ClusterPort {
+export function openCluster(config: RelayConfig, cluster: string, observer?: Observer): ClusterPort {
   const { kubernetes, uid } = config.clusters[cluster] ?? {};
   if (!kubernetes) throw new Error(`cluster ${cluster} has no \`kubernetes\` in the configuration: this process cannot consume for it`);
   const open = async () => {
     const { openKubernetes } = await import("./cluster/kubernetes.ts");
-    return openKubernetes({ cluster, kubernetes, readSecret: createSecretReader() });
+    const onToken = observer && watchTokenEnd(cluster, observer);
+    return openKubernetes({ cluster, kubernetes, readSecret: createSecretReader(), ...(onToken && { onToken }) });
   };
   return openLate(cluster, open, async (overrides) => {
     if (uid) await verify(overrides, uid);

@@ -14,6 +14,6 @@ export async function openLambdaCluster(): Promise<{ readonly config: RelayConfi
   const observer = logTo(process.stdout);
   const queues = await openQueues(config, { clusters: [cluster], unparsed: false, as: "owner", observer });
   const { note } = await openJournals(config, { observer, patienceMs: PATIENCE_MS });
-  const overrides = openCluster(config, cluster);
+  const overrides = openCluster(config, cluster, observer);
   return { config, context: consumeContext(config, { cluster, queue: lambdaQueue(queues.of(cluster)), overrides, observer, note }) };
 }

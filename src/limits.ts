@@ -29,6 +29,11 @@ export const PROBED_DESPITE_RETRY_AFTER_MS = 900_000;
 /** A record waits no longer for a `Retry-After` either: what a proxy asks for may be weeks */
 export const LONGEST_RETRY_AFTER_SECONDS = 3600;
 
+/** In the last part of its life a cluster's token that nobody renewed is told (`TOKEN_ENDS`): six hours of a day, in which somebody sees the alarm */
+export const TOKEN_ENDS_PART = 0.25;
+/** It is told again so often */
+export const TOKEN_TOLD_MS = 3_600_000;
+
 // # Nudging
 
 /** The same push again, so long after its nudge and with its digest still not there: somebody pressed "redeliver", and it is nudged again */

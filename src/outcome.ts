@@ -166,7 +166,7 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
 };
 
 /** Errors that an operator must hear of at once; each is one log line with `alarm: <CODE>`, the key and what to do. */
-export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "WEBHOOK_SILENT", string>>> = {
+export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "TOKEN_ENDS" | "WEBHOOK_SILENT", string>>> = {
   CLUSTER_UNREACHABLE:
     "the API server does not answer; records wait and nothing is lost. Check network, certificate and address of the cluster",
   CLUSTER_BUSY: "the API server answers 429; records wait. Look at its priority levels (flow control)",
@@ -198,6 +198,8 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "WEB
   QUEUE_UNAVAILABLE: "the queue does not take or give records; senders are told to try again, and what lies in a queue waits there",
   REGISTRY_UNAVAILABLE:
     "the sweep cannot ask this source's registry, so nobody notices there if its webhook is silent; nothing of it counts as behind meanwhile. Look at `registry` of this source in the configuration, and at the registry",
+  TOKEN_ENDS:
+    "the token of this cluster ends soon and nobody has renewed it; from then on records wait, and nothing is lost. Look at the job that renews it (infra/cluster/token), or write a fresh one where `kubernetes` reads it: it is read again without a restart",
   WEBHOOK_SILENT:
     "a push came to the registry and no webhook told of it; the sweep found it and Deckhouse runs it now. Look at this source's webhook in the registry (its address, its secret, whether it was switched off): `mpo-relay send` shows whether the relay takes a delivery. It ends with the next delivery",
   JOURNAL_UNAVAILABLE:

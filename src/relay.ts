@@ -96,7 +96,7 @@ async function startConsumer(
   queue: Queue,
   { observer, note, tellTroubles, isAlone }: ConsumerTelling,
 ): Promise<() => Promise<void>> {
-  const overrides = openCluster(config, cluster);
+  const overrides = openCluster(config, cluster, observer);
   const context = consumeContext(config, { cluster, queue, overrides, observer, note });
   await lookOnce(context, isAlone);
   const stopWork = startLoop((signal) => work({ ...context, queue }, signal));

@@ -3,7 +3,7 @@
  * A secret of Secrets Manager is one too, as `ssm:/aws/reference/secretsmanager/NAME`:
  * https://docs.aws.amazon.com/systems-manager/latest/userguide/integration-ps-secretsmanager.html
  */
-import { GetParameterCommand, ParameterNotFound, SSMClient, SSMServiceException } from "@aws-sdk/client-ssm";
+import { GetParameterCommand, ParameterNotFound, PutParameterCommand, SSMClient, SSMServiceException } from "@aws-sdk/client-ssm";
 
 /** Of one call, which is tried twice: a sender waits behind it, the shortest for a second. */
 const PATIENCE_MS = 400;
@@ -27,5 +27,17 @@ export async function parameterOf(name: string): Promise<string | null> {
       const mayHeal = status === undefined || status >= 500 || status === 429;
       if (tries === 2 || !mayHeal) throw new Error(error instanceof Error ? error.name : "error", { cause: error });
     }
+  }
+}
+
+/**
+ * As a SecureString under the account's own key, in place of what it held. The SDK's usual tries and times: nobody waits behind it.
+ * Throws an Error whose message is the reason's name, and no value.
+ */
+export async function writeParameter(name: string, value: string): Promise<void> {
+  try {
+    await new SSMClient().send(new PutParameterCommand({ Name: name, Value: value, Type: "SecureString", Overwrite: true }));
+  } catch (error) {
+    throw new Error(error instanceof Error ? error.name : "error", { cause: error });
   }
 }

@@ -17,6 +17,7 @@ import { serveCommand } from "./serve.ts";
 import { sourceCommand } from "./source/index.ts";
 import { type ExitCode, Failure, messageOf, type Terminal } from "./terminal.ts";
 import { sweepCommand } from "./sweep.ts";
+import { tokenCommand } from "./token.ts";
 import { webhookCommand } from "./webhook.ts";
 import { workerCommand } from "./worker.ts";
 
@@ -46,6 +47,7 @@ function createProgram(terminal: Terminal): Command {
     forceCommand,
     adoptCommand,
     restoreCommand,
+    tokenCommand,
   ].map((create) => create(terminal));
   for (const command of [sandboxCommand(), ...commands]) program.addCommand(command);
   for (const command of everyCommand(program)) {

@@ -15,6 +15,8 @@ const MAX_SOCKETS = 16;
 /** The core group's name. It has a root of its own, /api, which the client knows for each of its kinds alone: 30,000 lines of a bundle. */
 export const CORE = "";
 const asCore = (url: string) => url.replace("/apis//", "/api/");
+/** Nor has it a call for a subresource of a custom object: it comes as a part of the plural, and no name holds a slash. */
+const asPath = (url: string) => url.replaceAll("%2F", "/");
 
 export class Connection {
   readonly #library: typeof library;
@@ -60,7 +62,7 @@ export class Connection {
         {
           pre: async (context) => {
             context.setSignal(limit.signal);
-            context.setUrl(asCore(context.getUrl()));
+            context.setUrl(asPath(asCore(context.getUrl())));
             return context;
           },
           post: async (context) => context,

@@ -14,21 +14,31 @@ export class Credentials {
   readonly #make: () => KubeConfig;
   readonly #kubernetes: KubernetesConfig;
   readonly #readSecret: ReadSecret;
+  readonly #onToken: (token: string) => void;
   #kept: { config: Promise<KubeConfig>; until: number } | null = null;
 
-  constructor(make: () => KubeConfig, kubernetes: KubernetesConfig, readSecret: ReadSecret) {
+  /** `onToken` hears each bearer token that was read; not the one of a pod or of a plugin, which others keep fresh. */
+  constructor(make: () => KubeConfig, kubernetes: KubernetesConfig, readSecret: ReadSecret, onToken: (token: string) => void = () => {}) {
     this.#make = make;
     this.#kubernetes = kubernetes;
     this.#readSecret = readSecret;
+    this.#onToken = onToken;
   }
 
   current(): Promise<KubeConfig> {
     if (this.#kept === null || Date.now() >= this.#kept.until) {
-      const config = load(this.#make(), this.#kubernetes, this.#readSecret);
+      const config = this.#load();
       config.catch(() => this.forget());
       this.#kept = { config, until: usesSecret(this.#kubernetes) ? Date.now() + FRESH_MS : Infinity };
     }
     return this.#kept.config;
+  }
+
+  async #load(): Promise<KubeConfig> {
+    const config = await load(this.#make(), this.#kubernetes, this.#readSecret);
+    const token = config.getCurrentUser()?.token;
+    if (token) this.#onToken(token);
+    return config;
   }
 
   /** The next {@link current} reads anew. */

@@ -29,9 +29,10 @@ export async function openKubernetes(options: {
   kubernetes: KubernetesConfig;
   readSecret: ReadSecret;
   timeoutMs?: number;
+  onToken?: (token: string) => void;
 }): Promise<ClusterPort> {
   const client = await import("./client-node.ts");
-  const credentials = new Credentials(() => new client.KubeConfig(), options.kubernetes, options.readSecret);
+  const credentials = new Credentials(() => new client.KubeConfig(), options.kubernetes, options.readSecret, options.onToken);
   await credentials.current();
   return new KubernetesOverrides(options.cluster, client, new Connection(client, credentials, options.timeoutMs ?? 5000));
 }

@@ -1,0 +1,33 @@
+/** Tells of a bearer token that ends soon, while there is time to renew it: afterwards every record of the cluster waits. */
+import { decodeJwt } from "jose";
+import { TOKEN_ENDS_PART, TOKEN_TOLD_MS } from "./limits.ts";
+import type { Observer } from "./observe.ts";
+import { ADVICE } from "./outcome.ts";
+
+/** Instants in ms since 1970. */
+export interface TokenLife {
+  readonly beginsAt: number;
+  readonly endsAt: number;
+}
+
+/** null: a token that is no JWT, or does not end, as those of old Secrets. Not verified: whoever made it is the API server's question. */
+export function lifeOf(token: string): TokenLife | null {
+  try {
+    const { iat, exp } = decodeJwt(token);
+    return exp === undefined ? null : { beginsAt: (iat ?? exp) * 1000, endsAt: exp * 1000 };
+  } catch {
+    return null;
+  }
+}
+
+/** Hears each token that is read, some times an hour; alarms `TOKEN_ENDS` within the last part of its life, now and then. */
+export function watchTokenEnd(cluster: string, observer: Observer, now: () => Date = () => new Date()): (token: string) => void {
+  let toldAt = -Infinity;
+  return (token) => {
+    const life = lifeOf(token);
+    const at = now().getTime();
+    if (life === null || life.endsAt - at >= (life.endsAt - life.beginsAt) * TOKEN_ENDS_PART || at - toldAt < TOKEN_TOLD_MS) return;
+    toldAt = at;
+    observer.alarm("TOKEN_ENDS", { what: ADVICE.TOKEN_ENDS ?? "", cluster, endsAt: new Date(life.endsAt).toISOString() });
+  };
+}
