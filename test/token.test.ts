@@ -1,13 +1,11 @@
 /** `mpo-relay token` against an API server that answers TokenRequests, the store it writes to, and the alarm before a token ends. */
-import { createServer, type IncomingMessage, type Server } from "node:http";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
 import { SignJWT } from "jose";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { tokenCommand, type WriteParameter } from "../src/cli/token.ts";
+import { listen, type Listening } from "../src/listen.ts";
 import type { AlarmLine } from "../src/observe.ts";
 import { writeParameter } from "../src/ssm.ts";
 import { lifeOf, watchTokenEnd } from "../src/token-end.ts";
@@ -23,28 +21,27 @@ interface Asked {
 const FRESH = "a-fresh.token-that-nobody.may-see";
 const ENDS = "2026-06-02T12:00:00Z";
 
-let server: Server;
+let server: Listening;
 let url: string;
 let folder: string;
 let asked: Asked[] = [];
 let answer: { status: number; body: unknown };
 beforeAll(async () => {
-  const take = async (request: IncomingMessage): Promise<Asked> => ({
-    method: request.method ?? "",
-    path: request.url ?? "",
-    authorization: request.headers.authorization ?? "",
-    target: String(request.headers["x-amz-target"]),
-    body: JSON.parse((await text(request)) || "null"),
-  });
-  server = createServer((request, response) => {
-    void take(request).then((each) => {
-      asked.push(each);
-      response.writeHead(answer.status, { "content-type": "application/json" }).end(JSON.stringify(answer.body));
+  const fetch = async (request: Request) => {
+    const { method, headers } = request;
+    const body: unknown = JSON.parse((await request.text()) || "null");
+    const header = (name: string) => headers.get(name) ?? "";
+    asked.push({
+      method,
+      path: new URL(request.url).pathname,
+      authorization: header("authorization"),
+      target: header("x-amz-target"),
+      body,
     });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address() as AddressInfo;
-  url = `http://127.0.0.1:${address.port}`;
+    return Response.json(answer.body, { status: answer.status });
+  };
+  server = await listen({ fetch, host: "127.0.0.1", port: 0, setting: "test" });
+  url = server.url;
   folder = await mkdtemp(join(tmpdir(), "mpo-relay-token-"));
   const kubeconfig = {
     "current-context": "here",
@@ -55,7 +52,7 @@ beforeAll(async () => {
   await writeFile(join(folder, "config"), JSON.stringify(kubeconfig));
 });
 afterAll(async () => {
-  server.close();
+  await server.stop();
   await rm(folder, { recursive: true });
 });
 beforeEach(() => {

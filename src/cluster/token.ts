@@ -33,7 +33,7 @@ export async function requestToken(options: {
   const body = { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec: { expirationSeconds: options.seconds } };
   const plural = `serviceaccounts/${options.serviceAccount}/token`;
   try {
-    const made = await connection.call((api) =>
+    const made: unknown = await connection.call((api) =>
       api.createNamespacedCustomObject({ group: CORE, version: "v1", namespace: options.namespace, plural, body }),
     );
     const read = answer.safeParse(made);

@@ -1,13 +1,11 @@
 /** infra/cluster/token by the real kubectl in a real API server, and its job's process with what a pod would have. The store beside it is a stand-in: there is no AWS here. */
 import { execFile } from "node:child_process";
 import { mkdir } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { json } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import * as z from "zod";
+import { listen, type Listening } from "../../src/listen.ts";
 import { type Kubectl, openKubectl } from "./parts/kubectl.ts";
 import { asPod } from "./parts/pod.ts";
 import { startWorld, type World } from "./world.ts";
@@ -18,7 +16,7 @@ const NAMESPACE = "mpo-relay";
 
 let world: World;
 let kubectl: Kubectl;
-let store: Server;
+let store: Listening;
 /** Parameters as they were put, under the names that the requests gave. */
 const parameters = new Map<string, string>();
 const stops: (() => Promise<void>)[] = [];
@@ -30,18 +28,16 @@ beforeAll(async () => {
   const opened = await openKubectl(world.cluster.kube);
   stops.push(opened.close);
   kubectl = opened.kubectl;
-  store = createServer((request, response) => {
-    void json(request).then((body) => {
-      const { Name, Value } = put.parse(body);
-      parameters.set(Name, Value);
-      response.writeHead(200, { "content-type": "application/x-amz-json-1.1" }).end('{"Version":1}');
-    });
-  });
-  await new Promise<void>((resolve) => store.listen(0, "127.0.0.1", resolve));
+  const fetch = async (request: Request) => {
+    const { Name, Value } = put.parse(await request.json());
+    parameters.set(Name, Value);
+    return Response.json({ Version: 1 }, { headers: { "content-type": "application/x-amz-json-1.1" } });
+  };
+  store = await listen({ fetch, host: "127.0.0.1", port: 0, setting: "test" });
+  stops.push(() => store.stop());
   await kubectl("apply", "-k", join(infra, "base"), "--validate=strict");
 }, 120_000);
 afterAll(async () => {
-  store.close();
   for (const stop of stops.toReversed()) await stop();
 });
 
@@ -65,8 +61,7 @@ async function runJob(folder: string): Promise<{ stdout: string; stderr: string 
   const pod = await asPod({ folder: at, kube: world.cluster.kube, token, secrets: {} });
   const [{ args, env }] = spec.containers;
   const [program = "", ...before] = [...pod.under.by, process.execPath, CLI, ...args];
-  const address = store.address() as AddressInfo;
-  const aws = { AWS_ENDPOINT_URL_SSM: `http://127.0.0.1:${address.port}`, AWS_ACCESS_KEY_ID: "a", AWS_SECRET_ACCESS_KEY: "b" };
+  const aws = { AWS_ENDPOINT_URL_SSM: store.url, AWS_ACCESS_KEY_ID: "a", AWS_SECRET_ACCESS_KEY: "b" };
   const own = Object.fromEntries(env.map(({ name, value }) => [name, value]));
   return promisify(execFile)(program, before, { env: { PATH: process.env["PATH"], ...pod.under.env, ...own, ...aws } });
 }
