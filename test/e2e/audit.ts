@@ -45,32 +45,34 @@ export async function behind({ overrides, resolve }: Pick<Surroundings, "overrid
   return null;
 }
 
-const HIDDEN_SECONDS = 600;
+/** Also what a receive took whose answer never came shows again within the time below; what was read before comes twice, and counts once. */
+const HIDDEN_SECONDS = 60;
 const LONGEST_HIDDEN_MS = 240_000;
 const EVERY_LETTER = 100_000;
 
 /**
- * Takes every record out of the queue; they stay hidden for ten minutes. Delayed ones come when their time has come, and those that a
+ * Reads every record of the queue; they stay there. Delayed ones come when their time has come, and those that a
  * worker had in hand when it went after their visibility of two minutes; the embedded queue shows the latter at once.
  */
 export async function remainsOf(queue: Queue): Promise<Remains> {
-  const records: QueueRecord[] = [];
+  const records = new Map<string, QueueRecord>();
   const { records: count } = await queue.depth();
   await eventually(
     `all of ${count} open records can be read`,
     async () => {
-      if (records.length >= count) return records;
-      records.push(...(await queue.receive({ max: 100, waitSeconds: 1, visibilitySeconds: HIDDEN_SECONDS })));
+      if (records.size >= count) return records;
+      for (const record of await queue.receive({ max: 100, waitSeconds: 1, visibilitySeconds: HIDDEN_SECONDS }))
+        records.set(record.id, record);
       return null;
     },
     LONGEST_HIDDEN_MS,
   );
   const { letters } = await queue.deadLetters.list(EVERY_LETTER);
-  const [open, buried] = [requestsIn(records), requestsIn(letters)];
+  const [open, buried] = [requestsIn([...records.values()]), requestsIn(letters)];
   return {
     open,
     buried,
-    unreadable: records.length + letters.length - open.length - buried.length,
+    unreadable: records.size + letters.length - open.length - buried.length,
     reasons: letters.map(({ code, text }) => `${code}: ${text}`),
   };
 }
