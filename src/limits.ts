@@ -9,6 +9,8 @@
 export const MAX_BACKOFF_SECONDS = 300;
 /** A record that the API server refuses by RBAC becomes a dead letter so long after its first refusal: a day, in which somebody sees the alarm */
 export const FORBIDDEN_BURIED_AFTER_MS = 24 * 3600 * 1000;
+/** A record that is refused so waits as long again as it has been refused already, and so long the first time: an API server that has just started refuses everybody until it has read its roles. Later {@link MAX_DELAY_SECONDS} at most */
+export const FORBIDDEN_FIRST_SECONDS = 5;
 /** A record of a newer relay comes again so often, until the worker is updated */
 export const TOO_NEW_SECONDS = 300;
 /** How often one run reads and decides again when the override changed under it; then the record waits */

@@ -180,7 +180,7 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "TOK
     "the API version in use is no longer served; it is looked up anew. If this stays, the ModulePullOverride CRD is missing",
   WORKER_TOO_OLD: "the queue holds records of a newer relay; update this worker",
   FORBIDDEN:
-    "the API server refuses us (RBAC); restore the binding of infra/cluster. Records wait, each is tried again every 15 min; buried after 24 h, then `mpo-relay dlq redrive`",
+    "the API server refuses us (RBAC); restore the binding of infra/cluster. Records wait, each is tried again soon and later every 15 min; buried after 24 h, then `mpo-relay dlq redrive`",
   FORBIDDEN_BY_POLICY: "an admission policy refuses the patch; see its text. After the cause is gone: `mpo-relay dlq redrive`",
   INVALID: "the API server calls the patch invalid; see its text. After the cause is gone: `mpo-relay dlq redrive`",
   MALFORMED: "a record that no relay wrote; see `mpo-relay dlq show`, find who writes into this queue, then `mpo-relay dlq purge`",

@@ -1,7 +1,7 @@
 /** What becomes of a record after its run: acknowledge, defer or bury. Pure; the table itself is TREATMENT in outcome.ts. */
 import { encode, type RenewRequest } from "./event.ts";
 import { entryOf, type NewEntry, type Stage } from "./journal/journal.ts";
-import { FORBIDDEN_BURIED_AFTER_MS, MAX_BACKOFF_SECONDS, MAX_DELAY_SECONDS } from "./limits.ts";
+import { FORBIDDEN_BURIED_AFTER_MS, FORBIDDEN_FIRST_SECONDS, MAX_BACKOFF_SECONDS, MAX_DELAY_SECONDS } from "./limits.ts";
 import { type Detail, type Outcome, type RelayError, TREATMENT } from "./outcome.ts";
 import type { NewDeadLetter, NewRecord } from "./queue/queue.ts";
 
@@ -19,8 +19,10 @@ export function settlementOf(outcome: Outcome, request: RenewRequest, now: Date,
   const again = { ...request, attempt: request.attempt + 1 };
   if (treatment === "forbidden") {
     const refusedSince = request.refusedSince ?? now.toISOString();
-    const gaveUp = now.getTime() - Date.parse(refusedSince) > FORBIDDEN_BURIED_AFTER_MS;
-    return gaveUp ? { kind: "bury", letter: letterOf(request, error, now) } : defer({ ...again, refusedSince }, MAX_DELAY_SECONDS, now);
+    const refusedMs = now.getTime() - Date.parse(refusedSince);
+    if (refusedMs > FORBIDDEN_BURIED_AFTER_MS) return { kind: "bury", letter: letterOf(request, error, now) };
+    const seconds = Math.max(FORBIDDEN_FIRST_SECONDS, refusedMs / 1000) * (1 + random() / 4);
+    return defer({ ...again, refusedSince }, Math.min(MAX_DELAY_SECONDS, seconds), now);
   }
   const backoff = 0.5 + random() * Math.min(MAX_BACKOFF_SECONDS, 2 ** Math.min(9, again.attempt));
   return defer(again, Math.max(backoff, error.retryAfterSeconds ?? 0), now);

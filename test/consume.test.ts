@@ -217,7 +217,8 @@ describe("consume: the circuit", () => {
     await consume([recordOf(requestOf({ module: "one" }))], w.context);
     await consume([recordOf(b())], w.context);
     expect(w.codes()).toEqual(["FORBIDDEN"]);
-    expect(w.deferred).toMatchObject([{ next: { delaySeconds: 900 } }]);
+    expect(w.deferred).toHaveLength(1);
+    expect(w.deferred[0]?.next.delaySeconds).toBeLessThan(7);
     expect(w.outcomes()).toEqual(["FORBIDDEN", "NUDGED"]);
   });
 });

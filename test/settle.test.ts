@@ -41,6 +41,16 @@ describe("settlementOf", () => {
     expect(settle(failed("CLUSTER_BUSY", 40), {}, 0)).toMatchObject({ next: { delaySeconds: 40 } });
   });
 
+  it.each([
+    [0, 0, 5], // a server that has just started refuses everybody, for a moment
+    [0, 1, 6.25],
+    [20, 0, 20],
+    [600, 0, 600],
+    [7200, 1, 900],
+  ])("after %s s of 403 by RBAC waits, with a chance of %s, %s s", (refused, random, delaySeconds) => {
+    expect(settle(failed("FORBIDDEN"), { refusedSince: at(-refused) }, random)).toMatchObject({ next: { delaySeconds } });
+  });
+
   it("buries a 403 by RBAC after a day, counted from the first one", () => {
     expect(read(settle(failed("FORBIDDEN")))).toMatchObject({ request: { refusedSince: at(0) } });
     expect(settle(failed("FORBIDDEN"), { refusedSince: at(-24 * 3600) })).toMatchObject({ kind: "defer" });
