@@ -6,7 +6,7 @@ import { isDelivered } from "./adoption.ts";
 import type { Override } from "./cluster/overrides.ts";
 import type { SourceConfig } from "./config.ts";
 import { SWEEP } from "./event.ts";
-import { SILENT_AFTER_MS } from "./limits.ts";
+import { CLOCKS_DIFFER_MS, SILENT_AFTER_MS } from "./limits.ts";
 import { globMatches, isNoise } from "./match.ts";
 import { type Nudge, nudgeOf } from "./nudge.ts";
 
@@ -49,13 +49,16 @@ export function hearingsOf(
     if (!nudge || (nudge.digest !== null && nudge.digest !== override.status.imageDigest)) continue; // it took no effect, or none yet
     for (const source of sourcesOf(override, cluster, sources)) {
       const hearing = hearings.get(source);
-      if (hearing && isDelivered(nudge)) hearing.heardAt = Math.max(hearing.heardAt, nudge.at.getTime());
+      if (hearing && isDelivered(nudge)) hearing.heardAt = Math.max(hearing.heardAt, wentOutAt(nudge, now));
       if (nudge.webhook === SWEEP && now.getTime() - nudge.receivedAt.getTime() >= afterMs) hearing?.swept.push({ override, nudge });
     }
   }
   return [...hearings].map(([source, { heardAt, swept }]) => ({
     source,
     heardAt: heardAt === 0 ? null : new Date(heardAt),
-    missed: swept.filter(({ nudge }) => nudge.at.getTime() > heardAt).sort((a, b) => b.nudge.at.getTime() - a.nudge.at.getTime()),
+    missed: swept.filter(({ nudge }) => wentOutAt(nudge, now) > heardAt).sort((a, b) => b.nudge.at.getTime() - a.nudge.at.getTime()),
   }));
 }
+
+/** By a clock that was ahead, maybe by days, one delivery would hide every silence until then. */
+const wentOutAt = ({ at, receivedAt }: Nudge, now: Date) => (at.getTime() <= now.getTime() + CLOCKS_DIFFER_MS ? at : receivedAt).getTime();

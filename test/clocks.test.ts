@@ -1,8 +1,11 @@
 /** Clocks that are wrong, or were: no acknowledged push may be taken for covered by, or wait for, an instant that has not come. */
 import { describe, expect, it } from "vitest";
+import { SWEEP } from "../src/event.ts";
+import { nudgeAnnotations } from "../src/nudge.ts";
 import { understand } from "../src/receive.ts";
 import { renew } from "../src/renew.ts";
-import { at, configOf, digestOf, fakeContext, requestOf, start, webhook } from "./support/relay.ts";
+import { hearingsOf } from "../src/silence.ts";
+import { at, configOf, digestOf, fakeContext, overrideOf, requestOf, source, start, webhook } from "./support/relay.ts";
 
 const DAY = 86_400;
 const a = (part: Parameters<typeof requestOf>[0]) => requestOf({ key: "aaaaaaaaaaaa", digest: digestOf("a"), ...part });
@@ -29,6 +32,19 @@ describe("a clock that was ahead by an hour when push A came", () => {
   });
   it("the consumer's, even by a day: B does not wait for it", async () => {
     expect(await bAfterA(a({ pushedAt: at(0) }), b({ pushedAt: at(600) }), DAY)).toMatchObject({ code: "NUDGED" });
+  });
+  it("the consumer's, even by a day: B, of which no webhook told, is nudged for the sweep", async () => {
+    const swept = b({ webhook: SWEEP, pushedAt: null, receivedAt: at(555) });
+    expect(await bAfterA(a({ pushedAt: at(0) }), swept, DAY)).toMatchObject({ code: "NUDGED" });
+  });
+  it("the consumer's, even by a day: the webhook that did not tell of B is silent all the same", () => {
+    const nudged = (name: string, request: ReturnType<typeof a>, nudgedAt: string) => {
+      const mark = Object.entries(nudgeAnnotations(request, 0, null, new Date(nudgedAt)));
+      const annotations = Object.fromEntries(mark.filter((each): each is [string, string] => each[1] !== null));
+      return overrideOf({ name, annotations, status: { message: "Ready", imageDigest: request.digest, updatedAt: at(10) } });
+    };
+    const overrides = [nudged("a", a({}), at(DAY)), nudged("b", b({ webhook: SWEEP, receivedAt: at(555) }), at(600))];
+    expect(hearingsOf(overrides, "dev", [source], new Date(at(900)))).toMatchObject([{ missed: [{ override: { name: "b" } }] }]);
   });
   it("is what it was once that hour is over: the same sender's later time covers what was received before the nudge went out", async () => {
     const outcome = await bAfterA(a({ pushedAt: at(300) }), b({ pushedAt: at(200), receivedAt: at(-10) }));
