@@ -238,6 +238,26 @@ describe("a registry is left alone", () => {
     expect(await why("r.example/m/a")).toBeNull();
   });
 
+  it.each([400, 404, 405, 406, 410])("nor where it answers %d to one image", async (status) => {
+    const { why } = scripted((path) => (path.includes("/odd/") ? { status } : found));
+    await why("r.example/m/odd");
+    expect(await why("r.example/m/a")).toBeNull();
+  });
+
+  it.each(["feature/new", "../../other/manifests/main", "main?x=1", "main#1", "-main", "m".repeat(129)])(
+    "nor is it asked for what no tag can be: %s",
+    async (tag) => {
+      const { registry, asked } = scripted(() => ({ status: 400 }));
+      expect(await registry.resolve(place("r.example/m/a"), tag)).toBeNull();
+      expect(asked).toEqual([]);
+    },
+  );
+
+  it.each([301, 408, 421, 429, 500, 503])("while it answers %d", async (status) => {
+    const { why } = scripted(() => ({ status }));
+    expect(await why("r.example/m/a")).toMatchObject({ seconds: 60 });
+  });
+
   it("with tokens that are over: one question for many repositories, and one by one where such a token is not taken", async () => {
     for (const takesShared of [true, false]) {
       const { registry, asked, pass } = scripted((path, authorization, url) => {

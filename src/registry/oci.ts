@@ -16,6 +16,9 @@ import { AWAY_SECONDS, statusTrouble, Trouble } from "./trouble.ts";
 export const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 export const ACCEPT = [...INDEX_TYPES, ...MANIFESTS].join(", ");
 
+/** https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests */
+const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
+
 const index = z.object({
   manifests: z.array(
     z.object({ digest: z.string().regex(DIGEST), platform: z.object({ os: z.string(), architecture: z.string() }).optional() }),
@@ -40,6 +43,7 @@ export class OciRegistry {
    * credential, is not asked again before then: until then the same error comes at once.
    */
   async resolve(place: Place, tag: string): Promise<Resolved | null> {
+    if (!TAG.test(tag)) return null; // an override may name anything: feature/new, ../other/manifests/main
     for (const name of [hostOf(place), sourceOf(place)]) {
       const { error, until = 0 } = this.#away.get(name) ?? {};
       const seconds = Math.ceil((until - this.#now()) / 1000);

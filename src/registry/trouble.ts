@@ -23,7 +23,10 @@ interface Told {
   readonly status?: number | null;
 }
 
-/** `refused`: whom a 401 or a 403 is about. Every other status is the host's. `who` answers, in words. */
+/**
+ * `refused`: whom a 401 or a 403 is about. Other 4xx are about what was asked for, so that one odd image does not keep all others of its host from
+ * being asked for; whatever else it says is the host's. `who` answers, in words.
+ */
 export function statusTrouble(
   refused: Trouble["of"],
   where: string,
@@ -31,11 +34,14 @@ export function statusTrouble(
   now: number,
   who = "it",
 ): Trouble {
-  const of = status === 401 || status === 403 ? refused : "host";
+  const isOfHost = status < 400 || status >= 500 || BUSY.has(status);
+  const of = status === 401 || status === 403 ? refused : isOfHost ? "host" : "image";
   const seconds = secondsOf(headers["retry-after"] ?? "", now);
   return new Trouble(of, where, `${who} ${STATUSES[status] ?? `answers ${status}`}`, { seconds, status });
 }
 
+/** Request Timeout, Misdirected Request, Too Many Requests. */
+const BUSY: ReadonlySet<number> = new Set([408, 421, 429]);
 const STATUSES: Readonly<Record<number, string>> = {
   401: "refuses the credential",
   403: "refuses the credential the right to pull",
