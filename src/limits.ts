@@ -77,6 +77,8 @@ export const RELEASE_LAST_LOOK = 3;
 export const SWEEP_GRACE_MS = 45_000;
 /** What the sweep nudged and Deckhouse took, with no delivery for so long after the sweep saw it, was told by no webhook */
 export const SILENT_AFTER_MS = 120_000;
+/** What the sweep sees so soon after somebody wrote which tag an override follows may have lain there before: Deckhouse is at it anyway, and no webhook is silent for it */
+export const NEWLY_TAGGED_MS = 300_000;
 /** An override that was nudged for what its tag names, and holds something else, is nudged for it again so long after. Deckhouse itself comes back after the scan interval */
 export const SWEEP_AGAIN_MS = 6 * 3600 * 1000;
 /** The same after a nudge for a push whose digest nobody knew: it may have been for this one */

@@ -6,7 +6,7 @@ import { isDelivered } from "./adoption.ts";
 import type { Override } from "./cluster/overrides.ts";
 import type { SourceConfig } from "./config.ts";
 import { SWEEP } from "./event.ts";
-import { CLOCKS_DIFFER_MS, SILENT_AFTER_MS } from "./limits.ts";
+import { CLOCKS_DIFFER_MS, NEWLY_TAGGED_MS, SILENT_AFTER_MS } from "./limits.ts";
 import { globMatches, isNoise } from "./match.ts";
 import { type Nudge, nudgeOf } from "./nudge.ts";
 
@@ -34,13 +34,19 @@ export function sourcesOf({ name, imageTag, source: wanted }: Override, cluster:
   );
 }
 
-/** One for each source of the cluster. `afterMs`: how long a delivery may take. */
+/** How long a delivery may take, and for how long after its tag was written an override may hold something else without one. */
+export interface Patience {
+  readonly silentAfterMs: number;
+  readonly newlyTaggedMs: number;
+}
+
+/** One for each source of the cluster. */
 export function hearingsOf(
   overrides: readonly Override[],
   cluster: string,
   sources: readonly SourceConfig[],
   now: Date,
-  afterMs = SILENT_AFTER_MS,
+  { silentAfterMs = SILENT_AFTER_MS, newlyTaggedMs = NEWLY_TAGGED_MS }: Partial<Patience> = {},
 ): Hearing[] {
   const hearings = new Map<SourceConfig, { heardAt: number; swept: Missed[] }>();
   for (const source of sources) if (source.clusters.includes(cluster)) hearings.set(source, { heardAt: 0, swept: [] });
@@ -50,7 +56,8 @@ export function hearingsOf(
     for (const source of sourcesOf(override, cluster, sources)) {
       const hearing = hearings.get(source);
       if (hearing && isDelivered(nudge)) hearing.heardAt = Math.max(hearing.heardAt, wentOutAt(nudge, now));
-      if (nudge.webhook === SWEEP && now.getTime() - nudge.receivedAt.getTime() >= afterMs) hearing?.swept.push({ override, nudge });
+      if (nudge.webhook !== SWEEP || isNewlyTagged(override, nudge, newlyTaggedMs)) continue;
+      if (now.getTime() - nudge.receivedAt.getTime() >= silentAfterMs) hearing?.swept.push({ override, nudge });
     }
   }
   return [...hearings].map(([source, { heardAt, swept }]) => ({
@@ -62,3 +69,9 @@ export function hearingsOf(
 
 /** By a clock that was ahead, maybe by days, one delivery would hide every silence until then. */
 const wentOutAt = ({ at, receivedAt }: Nudge, now: Date) => (at.getTime() <= now.getTime() + CLOCKS_DIFFER_MS ? at : receivedAt).getTime();
+
+/** What it should hold may have been pushed long before it was there, or followed this tag: no delivery would have nudged it. */
+function isNewlyTagged({ taggedAt }: Override, { receivedAt }: Nudge, newlyTaggedMs: number): boolean {
+  const age = receivedAt.getTime() - Date.parse(taggedAt ?? "");
+  return age > -CLOCKS_DIFFER_MS && age < newlyTaggedMs;
+}

@@ -4,10 +4,10 @@ import type { ConsumeContext } from "./consume.ts";
 import type { RelayConfig, SourceConfig } from "./config.ts";
 import { encode, SWEEP } from "./event.ts";
 import { entryOf } from "./journal/journal.ts";
-import { SILENT_AFTER_MS, SILENT_NAMED, SWEEP_AGAIN_MS, SWEEP_GAP_MS, SWEEP_GRACE_MS, SWEEP_TICK_MS } from "./limits.ts";
+import { NEWLY_TAGGED_MS, SILENT_AFTER_MS, SILENT_NAMED, SWEEP_AGAIN_MS, SWEEP_GAP_MS, SWEEP_GRACE_MS, SWEEP_TICK_MS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, type RelayError, toRelayError, TREATMENT } from "./outcome.ts";
-import { type Hearing, hearingsOf } from "./silence.ts";
+import { type Hearing, hearingsOf, type Patience } from "./silence.ts";
 import { sweep, SWEEP_STATES, type SweepContext, type SweepRow, type Swept, type Trouble } from "./sweep.ts";
 import { pause } from "./take.ts";
 
@@ -26,14 +26,15 @@ export interface Sweeper {
 }
 
 /** How long a delivery of what a sweep saw may take: to be nudged by it, and to count as told at all. */
-export const patienceOf = (everyMs: number) => ({
+export const patienceOf = (everyMs: number): Patience & { readonly graceMs: number } => ({
   graceMs: Math.min(SWEEP_GRACE_MS, everyMs * 0.15),
   silentAfterMs: Math.min(SILENT_AFTER_MS, everyMs * 0.4),
+  newlyTaggedMs: Math.min(NEWLY_TAGGED_MS, everyMs),
 });
 
 export function createSweeper(context: SweeperContext): Sweeper {
   const { cluster, sources, observer, now } = context;
-  const { graceMs, silentAfterMs } = patienceOf(context.everyMs);
+  const { graceMs, ...patience } = patienceOf(context.everyMs);
   /** Key → when. A record waits in the queue as long as it must, while the override is seen behind again and again. */
   const queued = new Map<string, number>();
   const missed = new Set<string>();
@@ -58,7 +59,7 @@ export function createSweeper(context: SweeperContext): Sweeper {
   }
 
   async function hear(overrides: readonly Override[]): Promise<void> {
-    const hearings = hearingsOf(overrides, cluster, sources, now(), silentAfterMs);
+    const hearings = hearingsOf(overrides, cluster, sources, now(), patience);
     for (const hearing of hearings) {
       const { source } = hearing;
       const news = hearing.missed.filter(({ nudge }) => !missed.has(nudge.key));

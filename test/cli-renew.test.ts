@@ -23,6 +23,7 @@ describe("one look after a nudge", () => {
     scanInterval: null,
     annotations: {},
     keeper: null,
+    taggedAt: null,
     status: { ...READY, ...status },
   });
   const error = { message: "Download error: no such manifest" };

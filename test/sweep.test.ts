@@ -1,6 +1,7 @@
 /** What a sweep finds, what it asks for, and that whatever stays wrong is asked for only so often. */
 import { describe, expect, it } from "vitest";
 import type { Override } from "../src/cluster/overrides.ts";
+import { readFound } from "../src/cluster/read.ts";
 import type { SourceConfig } from "../src/config.ts";
 import { decode, SWEEP } from "../src/event.ts";
 import { nudgeAnnotations } from "../src/nudge.ts";
@@ -279,8 +280,29 @@ describe("a webhook", () => {
     ["the delivery may still come", marked({ webhook: SWEEP, digest: NEW }, took, 60)],
     ["Deckhouse did not take it", marked({ webhook: SWEEP, digest: NEW }, {}, 600)],
     ["a person nudged it", marked({ webhook: "(mpo-relay renew)", digest: null }, took, 600)],
+    [
+      "the override is new, and Deckhouse was at its first image",
+      marked({ webhook: SWEEP, digest: NEW }, { ...took, taggedAt: at(-700) }, 600),
+    ],
   ])("is not silent where %s", (_what, override) => {
     expect(hear([override]).missed).toEqual([]);
+  });
+
+  it("is known to be new by what the API server notes of whoever wrote its tag", () => {
+    const by = (manager: string, field: string, time?: string) => ({ manager, time, fieldsV1: { "f:spec": { [field]: {} } } });
+    const taggedAt = (...managedFields: unknown[]) => {
+      const metadata = { name: "echo", resourceVersion: "1", managedFields };
+      return readFound({ kind: "ModulePullOverride", metadata, spec: { imageTag: "main" } }, "v1alpha2").override.taggedAt;
+    };
+    const [first, later] = ["2026-11-24T11:00:00Z", "2026-11-24T11:59:00Z"];
+    expect(taggedAt(by("kubectl-create", "f:imageTag", first), by("mpo-relay", "f:scanInterval", later))).toBe(first);
+    expect(taggedAt(by("helm", "f:imageTag", first), by("kubectl-edit", "f:imageTag", later))).toBe(later);
+    expect([taggedAt(), taggedAt(by("helm", "f:imageTag")), taggedAt(by("helm", "f:imageTag", "soon"))]).toEqual([null, null, null]);
+  });
+
+  it("is silent although somebody wrote the override's spec long before the push, or after the sweep had seen it", () => {
+    for (const taggedAt of [at(-600 - 301), at(-590), null])
+      expect(hear([marked({ webhook: SWEEP, digest: NEW }, { ...took, taggedAt }, 600)]).missed).toHaveLength(1);
   });
 });
 
@@ -342,6 +364,21 @@ describe("the sweeper", () => {
     await sweeper.sweep();
     expect(lines.map(({ outcome }) => outcome)).toContain("WEBHOOK_HEARD");
     expect(codes()).toEqual(["WEBHOOK_SILENT"]);
+  });
+
+  it("calls no webhook silent for an image that was there before the override followed its tag, however long Deckhouse takes", async () => {
+    const cluster = fakeCluster(overrideOf({ taggedAt: at(-10), status: status(null, "", "") }));
+    const { sweeper, context, sent, wait, codes, lines } = sweeperOn(cluster, { [ECHO]: NEW });
+    await sweeper.sweep();
+    wait(45);
+    const read = decode(sent.shift()?.body ?? "");
+    expect(await renew(read.kind === "request" ? read.request : expect.fail(), context)).toMatchObject({ code: "NUDGED" });
+    wait(60);
+    cluster.set({ status: status(NEW, "Ready", at(105)) });
+    wait(300);
+    await sweeper.sweep();
+    expect(lines.at(-1)).toMatchObject({ outcome: "SWEPT", polling: 1 });
+    expect(codes()).toEqual([]);
   });
 
   it("may not list: told once what to apply; an API server that is away opens the circuit", async () => {

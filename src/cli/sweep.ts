@@ -82,7 +82,7 @@ async function sweepOne(cluster: string, config: RelayConfig, registry: Registry
   try {
     const swept = await sweep({ cluster, sources, overrides, registry, now }, { progress: progressOf(cluster, terminal) });
     const requests = swept.rows.flatMap(({ request }) => (request ? [request] : []));
-    const { graceMs, silentAfterMs } = patienceOf(tuning.sweepMs || BY_HAND_MS);
+    const { graceMs, ...patience } = patienceOf(tuning.sweepMs || BY_HAND_MS);
     if (!options.dryRun && requests.length > 0)
       await store(
         cluster,
@@ -95,7 +95,7 @@ async function sweepOne(cluster: string, config: RelayConfig, registry: Registry
       cluster,
       sources,
       now(),
-      silentAfterMs,
+      patience,
     );
     const silent = hearings.flatMap(({ source, missed }) => (missed.length > 0 ? [nameOf(source)] : []));
     return { ...swept, cluster, silent, queued: options.dryRun ? 0 : requests.length };

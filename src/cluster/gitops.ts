@@ -37,14 +37,30 @@ const MARKS: readonly (readonly [tool: string, key: string, value?: string])[] =
 
 /** https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management */
 export const managedFields = z
-  .array(z.looseObject({ manager: z.string().default(""), fieldsV1: z.looseObject({ "f:spec": z.looseObject({}).optional() }).optional() }))
+  .array(
+    z.looseObject({
+      manager: z.string().default(""),
+      time: z.string().default(""),
+      fieldsV1: z.looseObject({ "f:spec": z.looseObject({}).optional() }).optional(),
+    }),
+  )
   .nullish()
   .catch(null);
+
+type Entries = z.output<typeof managedFields> | undefined;
+
+/** When the owner of a field of `spec` last changed something of what it owns; null: nobody owns it, or nobody knows when. */
+export function writtenAt(entries: Entries, field: "f:imageTag"): string | null {
+  const times = ownersOf(entries, field).map(({ time }) => time);
+  return times.filter((time) => !Number.isNaN(Date.parse(time))).toSorted((a, b) => Date.parse(b) - Date.parse(a))[0] ?? null;
+}
+
+const ownersOf = (entries: Entries, field: string) => (entries ?? []).filter(({ fieldsV1 }) => field in (fieldsV1?.["f:spec"] ?? {}));
 
 interface Metadata {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
-  readonly managedFields?: z.output<typeof managedFields> | undefined;
+  readonly managedFields?: Entries;
 }
 
 /** The tool that owns `spec.scanInterval` or marks the object as its own; null: none that we know. */
@@ -53,7 +69,7 @@ export function keeperOf({ labels, annotations, managedFields: entries }: Metada
     [labels[key], annotations[key]].some((found) => found !== undefined && (value === undefined || found === value)),
   );
   if (marked) return marked[0];
-  const owners = (entries ?? []).filter(({ fieldsV1 }) => "f:scanInterval" in (fieldsV1?.["f:spec"] ?? {}));
+  const owners = ownersOf(entries, "f:scanInterval");
   const owned = MANAGERS.find(([, manager]) => owners.some((owner) => manager.test(owner.manager)));
   return owned?.[0] ?? null;
 }

@@ -16,6 +16,8 @@ export interface Override {
   readonly annotations: Readonly<Record<string, string>>;
   /** The GitOps tool that keeps this override's scan interval, for people; null: nobody that we know. */
   readonly keeper: string | null;
+  /** When whoever wrote `spec.imageTag` last wrote into `spec`: the tag is followed since then, or for longer. RFC 3339; null: nobody knows. */
+  readonly taggedAt: string | null;
   readonly status: OverrideStatus;
 }
 /** `message` is "" in old versions and "Ready" in newer ones when all is well; `updatedAt` moves with deploys and errors, not with each check. */

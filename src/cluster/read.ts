@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { problems } from "../event.ts";
 import { RelayError } from "../outcome.ts";
-import { keeperOf, managedFields } from "./gitops.ts";
+import { keeperOf, managedFields, writtenAt } from "./gitops.ts";
 import type { ModuleState, Override } from "./overrides.ts";
 
 export const GROUP = "deckhouse.io";
@@ -58,6 +58,7 @@ export function readFound(answer: unknown, apiVersion: Override["apiVersion"]): 
     scanInterval,
     annotations,
     keeper: keeperOf(metadata),
+    taggedAt: writtenAt(metadata.managedFields, "f:imageTag"),
     status: { message: status?.message ?? "", imageDigest: status?.imageDigest ?? null, updatedAt: status?.updatedAt ?? null },
   };
   return { override, uid: metadata.uid, label: labels["renew"] ?? null };

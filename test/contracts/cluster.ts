@@ -91,6 +91,7 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
         scanInterval: "24h",
         annotations: {},
         keeper: null,
+        taggedAt: expect.toSatisfy((time) => time === null || !Number.isNaN(Date.parse(time))), // an API server notes it
         status: { message: "Ready", imageDigest: digest, updatedAt: "2026-01-02T03:04:05Z" },
       });
     });

@@ -30,7 +30,15 @@ export class ClusterModel {
 
   create(name: string, imageTag: string, digest: string): void {
     const status = { message: "Ready", imageDigest: digest, updatedAt: "2025-12-31T00:00:00Z" };
-    const fixed = { name, apiVersion: "v1alpha2", source: null, scanInterval: "24h", annotations: {}, keeper: null } as const;
+    const fixed = {
+      name,
+      apiVersion: "v1alpha2",
+      source: null,
+      scanInterval: "24h",
+      annotations: {},
+      keeper: null,
+      taggedAt: null,
+    } as const;
     this.#overrides.set(name, { ...fixed, resourceVersion: "1", imageTag, status });
   }
 

@@ -93,6 +93,7 @@ export function overrideOf(part: Partial<Override> = {}): Override {
     scanInterval: "24h",
     annotations: {},
     keeper: null,
+    taggedAt: null,
     status: { message: "Ready", imageDigest: digestOf("0"), updatedAt: at(-3600) },
     ...part,
   };
