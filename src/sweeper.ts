@@ -38,7 +38,8 @@ export function createSweeper(context: SweeperContext): Sweeper {
   /** Key → when. A record waits in the queue as long as it must, while the override is seen behind again and again. */
   const queued = new Map<string, number>();
   const missed = new Set<string>();
-  const silent = new Set<SourceConfig>();
+  /** Since its latest missed push, of which the marks may know nothing any more: the next image by Deckhouse's own scan is no delivery. */
+  const silent = new Map<SourceConfig, Date>();
   let told: string | null = null;
 
   const failed = (thrown: unknown) => {
@@ -61,15 +62,18 @@ export function createSweeper(context: SweeperContext): Sweeper {
   async function hear(overrides: readonly Override[]): Promise<void> {
     const hearings = hearingsOf(overrides, cluster, sources, now(), patience);
     for (const hearing of hearings) {
-      const { source } = hearing;
+      const { source, heardAt } = hearing;
       const news = hearing.missed.filter(({ nudge }) => !missed.has(nudge.key));
       for (const { nudge } of news) missed.add(nudge.key);
       if (news.length > 0) {
         observer.alarm("WEBHOOK_SILENT", { what: ADVICE.WEBHOOK_SILENT ?? "", cluster, ...silenceOf(hearing, news) });
         await context.note?.(news.map((each) => entryAbout(each, source, cluster)));
       }
-      if (hearing.missed.length > 0) silent.add(source);
-      else if (silent.delete(source)) observer.outcome({ event: "process", outcome: "WEBHOOK_HEARD", cluster, source: nameOf(source) });
+      const [latest] = hearing.missed;
+      const since = silent.get(source);
+      if (latest) silent.set(source, latest.nudge.at);
+      else if (since && heardAt && heardAt > since && silent.delete(source))
+        observer.outcome({ event: "process", outcome: "WEBHOOK_HEARD", cluster, source: nameOf(source) });
     }
     await context.hear?.(overrides, hearings);
   }

@@ -366,6 +366,22 @@ describe("the sweeper", () => {
     expect(codes()).toEqual(["WEBHOOK_SILENT"]);
   });
 
+  it("calls no webhook heard again because Deckhouse found the next image by itself, or a person renewed it", async () => {
+    const cluster = fakeCluster(marked({ webhook: SWEEP, digest: NEW }, { status: status(NEW) }, 600));
+    const { sweeper, wait, codes, lines } = sweeperOn(cluster, { [ECHO]: NEW });
+    const heard = () => lines.filter(({ outcome }) => outcome === "WEBHOOK_HEARD");
+    await sweeper.sweep();
+    cluster.set({ status: status(INDEX) });
+    await sweeper.listen();
+    cluster.set(marked({ webhook: "(mpo-relay renew)", digest: null }, {}, 60));
+    await sweeper.listen();
+    expect([codes(), heard()]).toEqual([["WEBHOOK_SILENT"], []]);
+    cluster.set(marked({ digest: INDEX }, { status: status(INDEX) }, -10));
+    wait(20);
+    await sweeper.listen();
+    expect(heard()).toMatchObject([{ source: "test" }]);
+  });
+
   it("calls no webhook silent for an image that was there before the override followed its tag, however long Deckhouse takes", async () => {
     const cluster = fakeCluster(overrideOf({ taggedAt: at(-10), status: status(null, "", "") }));
     const { sweeper, context, sent, wait, codes, lines } = sweeperOn(cluster, { [ECHO]: NEW });
