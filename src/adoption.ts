@@ -53,6 +53,9 @@ export function isProven(override: Override): boolean {
   return newest !== null && isDelivered(newest) && newest.digest !== null && newest.digest === override.status.imageDigest;
 }
 
+const isHeardSince = (override: Override, paused: string) =>
+  isProven(override) && (nudgeOf(override)?.at.getTime() ?? 0) > Date.parse(paused);
+
 /** To look at its tag every `interval` alone. `isProvenElsewhere`: the journal has seen a push arrive and take effect. */
 export function planAdoption(override: Override, interval: string, isProvenElsewhere: boolean, now: Date): Plan {
   const { scanInterval, keeper, status } = override;
@@ -63,6 +66,8 @@ export function planAdoption(override: Override, interval: string, isProvenElsew
     return left(`somebody changed it from ${shown(expected(adoption))} since the relay wrote that; mpo-relay restore forgets it`);
   if (present === 0) return left("with 0s some versions of Deckhouse never look by themselves: set another one first");
   if (present >= wanted) return left(adoption && !adoption.paused ? "adopted before" : "as long already", true);
+  if (adoption?.paused && !isHeardSince(override, adoption.paused))
+    return left("it was put back since its webhook is silent; the next delivery adopts it again");
   if (keeper !== null) return { ...left(`${keeper} keeps it: change it there`), commit: `spec.scanInterval: ${interval}` };
   if (verdictOf(status.message) !== "ok") return left(`it is not at rest: ${status.message}`);
   if (status.imageDigest === null || !(isProven(override) || isProvenElsewhere))

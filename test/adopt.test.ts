@@ -101,6 +101,15 @@ describe("restores", () => {
     expect(restored).toEqual({ ...override, annotations: first.annotations });
   });
 
+  it("by silence, and no adopt by hand undoes it before a delivery of its own was seen", () => {
+    const paused = written(adopted, planPause(adopted, "silent", later(60)));
+    for (const proven of [false, true])
+      expect(adopt(paused, "24h", proven)).toMatchObject({ kind: "left", isDone: false, why: expect.stringContaining("silent") });
+    const mark = nudgeAnnotations(requestOf({ key: "bbbbbbbbbbbb", receivedAt: at(90) }), 0, nudgeOf(paused), later(91));
+    const annotations = Object.entries({ ...paused.annotations, ...mark }).filter((each): each is [string, string] => each[1] !== null);
+    expect(adopt({ ...paused, annotations: Object.fromEntries(annotations) })).toMatchObject({ kind: "change", interval: "12h" });
+  });
+
   it("by silence, and adopts again", () => {
     const paused = written(adopted, planPause(adopted, "silent", later(60)));
     expect(paused.scanInterval).toBe("15s");
