@@ -7,6 +7,7 @@ import { readQueueUrl } from "./config/forms.ts";
 import { rulesOf } from "./config/rules.ts";
 import { relaySchema } from "./config/schema.ts";
 import { parseText } from "./config/text.ts";
+import { adoptWarnings } from "./config/adopt.ts";
 import { tuningWarnings } from "./config/tuning.ts";
 
 export type { Problem } from "./config/problem.ts";
@@ -181,7 +182,8 @@ async function readConfig(text: string, file: string, { folder, now }: { folder:
   const { problems, warnings } = rulesOf(raw, now);
   const all = [...(read.success ? [] : problemsOf(read.error)), ...problems];
   if (!read.success || all.length > 0) return { ok: false, problems: all, file, warnings };
-  return { ok: true, config: complete(read.data), file, warnings: [...warnings, ...tuningWarnings(read.data.tuning)] };
+  const config = complete(read.data);
+  return { ok: true, config, file, warnings: [...warnings, ...tuningWarnings(config.tuning), ...adoptWarnings(config)] };
 }
 
 /** Writes out what the file leaves to defaults that depend on its other parts. */

@@ -703,6 +703,25 @@ describe("a warning", () => {
     expect(warnings).toEqual([{ path, message: expect.stringContaining(message), hint: expect.any(String) }]);
   });
 
+  it("for overrides that are adopted while nobody looks whether their webhook is silent", async () => {
+    const kubernetes = { inCluster: true };
+    const adopting = async (sources: object[], more: object = {}, cluster: object = { kubernetes }) => {
+      const clusters = { dev: { queue: "embedded:", adopt: "12h", ...cluster } };
+      const { warnings } = await loaded(JSON.stringify({ webhooks: {}, sources, clusters, listen: "127.0.0.1:0", ...more }));
+      return warnings.map(({ path, message }) => `${path}: ${message}`);
+    };
+    const [asked, blind] = [
+      { repo: "r.example.com/a", registry: {} },
+      { repo: "r.example.com/b", name: "b" },
+    ];
+    expect(await adopting([asked])).toEqual([]);
+    expect(await adopting([asked, blind], {}, { kubernetes, adopt: undefined })).toEqual([]);
+    expect(await adopting([asked, blind], {}, {})).toEqual([]); // consumed elsewhere
+    expect(await adopting([asked, { ...blind, clusters: ["dev"] }])).toEqual([expect.stringMatching(/^clusters\.dev\.adopt: .*below b/)]);
+    expect(await adopting([])).toEqual([expect.stringContaining("names no source")]);
+    expect(await adopting([asked], { tuning: { sweep: "off" } })).toEqual([expect.stringContaining("tuning.sweep is off")]);
+  });
+
   it("for looks that end while another push may still be held back", async () => {
     const tuned = async (tuning: object) => (await loaded(withTop({ tuning }))).warnings;
     expect(await tuned({ looks: ["10s", "9m"] })).toEqual([
