@@ -171,6 +171,13 @@ describe("the files of an image", () => {
     ["unpacks to gigabytes", async () => imageOfLayers(bomb), { bytes: 1024 ** 2 }, "unpacks to more than 1 MiB"],
     ["leads out of the image", async () => imageOf({ "a/../../etc/passwd": "x" }), {}, "leads out of the image"],
     ["has entries without end", async () => imageOf({ a: "", b: "", c: "" }), { entries: 2 }, "more than 2 entries"],
+    [
+      "has names that fill memory",
+      async () => imageOf({ [`a/${"b".repeat(60)}`]: "", [`c/${"d".repeat(60)}`]: "" }),
+      { names: 100 },
+      "names of",
+    ],
+    ["has a name that no file can have", async () => imageOf({ ["a/".repeat(3000)]: "" }), {}, "longer than"],
     ["has too large a file to show", async () => imageOf({ "module.yaml": "x".repeat(11) }), { content: 10 }, "of 11 bytes"],
     ["is zstd", async () => imageOfLayers(Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0])), {}, "zstd"],
     ["is cut off", async () => imageOfLayers(gzipSync(await tarOf({ a: "x".repeat(5000) })).subarray(0, 40)), {}, "cannot be unpacked"],

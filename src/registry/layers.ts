@@ -24,13 +24,19 @@ export interface Files {
   readonly layers: number;
 }
 
-/** Against what is made to fill memory or time: bytes once unpacked, of all layers of one image; entries of them; bytes of a file that is shown. */
+/**
+ * Against what is made to fill memory or time: bytes once unpacked, of all layers of one image; entries of them; characters of their names together;
+ * bytes of a file that is shown.
+ */
 export interface Bounds {
   readonly bytes: number;
   readonly entries: number;
+  readonly names: number;
   readonly content: number;
 }
-export const BOUNDS: Bounds = { bytes: 2 * 1024 ** 3, entries: 100_000, content: 1024 ** 2 };
+export const BOUNDS: Bounds = { bytes: 2 * 1024 ** 3, entries: 100_000, names: 16 * 1024 ** 2, content: 1024 ** 2 };
+/** Linux takes no longer path: PATH_MAX. */
+const LONGEST_PATH = 4096;
 
 const WHITEOUT = ".wh.";
 const OPAQUE = ".wh..wh..opq";
@@ -50,7 +56,7 @@ async function read(image: Image, openLayer: OpenLayer, wanted: readonly string[
   const found = new Map<string, ImageFile>();
   const contents = new Map<string, string>();
   const covers = new Covers();
-  const left = { bytes: bounds.bytes, entries: bounds.entries };
+  const left = { bytes: bounds.bytes, entries: bounds.entries, names: bounds.names };
   let layers = 0;
   for (const layer of image.layers.toReversed()) {
     if (onlyWanted && wanted.every((path) => found.has(path) || covers.hides(path))) break;
@@ -101,7 +107,7 @@ interface Reading {
   readonly wanted: readonly string[];
   readonly bounds: Bounds;
   /** Counted down over all layers. */
-  readonly left: { bytes: number; entries: number };
+  readonly left: { bytes: number; entries: number; names: number };
   /** Whether no upper layer has, or hides, this path. */
   isOpen(path: string): boolean;
 }
@@ -139,6 +145,8 @@ async function take(own: Layer, header: Header, content: Content, layer: Descrip
   const { wanted, bounds, left, isOpen } = reading;
   if (--left.entries < 0) throw refuse(layer, `has more than ${bounds.entries} entries`);
   const { type, size, linkname } = header;
+  left.names -= header.name.length;
+  if (left.names < 0) throw refuse(layer, `has names of more than ${mib(bounds.names)}`);
   const path = plain(header.name, layer);
   if (size > left.bytes) throw refuse(layer, `holds ${shown(path)} of ${mib(size)}`);
   const isFile = type === "file" || type === "contiguous-file";
@@ -186,6 +194,7 @@ async function firstOf(stream: Readable): Promise<Buffer> {
 
 /** A path that leaves the image has no honest maker. Nothing here would write there; whoever unpacks the image by other means might. */
 function plain(name: string, layer: Descriptor): string {
+  if (name.length > LONGEST_PATH) throw refuse(layer, `holds a path that is longer than ${LONGEST_PATH} characters, ${shown(name)}`);
   const parts = name.split("/").filter((part) => part !== "" && part !== ".");
   if (parts.includes("..")) throw refuse(layer, `holds the path ${shown(name)}, which leads out of the image: do not unpack it`);
   return parts.join("/");
