@@ -13,7 +13,7 @@ import { createPace } from "./pace.ts";
 import type { Queue } from "./queue/queue.ts";
 import { createRegistry } from "./registries.ts";
 import { createSecretReader } from "./secrets.ts";
-import { sourcesOf } from "./silence.ts";
+import { heardSourcesOf } from "./silence.ts";
 import type { Swept } from "./sweep.ts";
 import { createSweeper, nameOf, type Sweeper, type SweeperContext, sweptSources } from "./sweeper.ts";
 import { watchTokenEnd } from "./token-end.ts";
@@ -104,7 +104,7 @@ export function openSweeper(
   const adoption = { ...context, interval: config.clusters[cluster]?.adopt ?? null };
   const hear: SweeperContext["hear"] = (overrides, hearings) => {
     const heardOf = (override: Override) => {
-      const own = sourcesOf(override, cluster, config.sources);
+      const own = heardSourcesOf(override, cluster, config.sources);
       return hearings
         .filter(({ source }) => own.includes(source))
         .map(({ source, heardAt, missed }) => ({ source: nameOf(source), heardAt, isSilent: missed.length > 0 }));

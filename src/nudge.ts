@@ -26,6 +26,8 @@ export interface Nudge {
   readonly webhook: string;
   /** The tag that the override followed then; null in marks of an older relay. */
   readonly tag: string | null;
+  /** The module source whose push it was for; null: it has no name in the configuration, or in marks of an older relay. */
+  readonly source: string | null;
   readonly pushedAt: Date | null;
   readonly receivedAt: Date;
   readonly recent: readonly string[];
@@ -34,6 +36,7 @@ export interface Nudge {
 const pushed = z.object({
   webhook: z.string(),
   tag: z.string().nullable().default(null),
+  source: z.string().nullable().default(null),
   time: z.iso.datetime().nullable(),
   received: z.iso.datetime(),
 });
@@ -52,6 +55,7 @@ export function nudgeOf(override: Override): Nudge | null {
     at,
     webhook: from.data.webhook,
     tag: from.data.tag,
+    source: from.data.source,
     pushedAt: from.data.time === null ? null : new Date(from.data.time),
     receivedAt: new Date(from.data.received),
     recent: (annotations[RECENT] ?? "").split(" ").filter((key) => key !== ""),
@@ -60,11 +64,12 @@ export function nudgeOf(override: Override): Nudge | null {
 
 /** The annotations of the patch. `previous` is the mark that it replaces; its key goes into `recent` in the same write. */
 export function nudgeAnnotations(
-  request: Pick<RenewRequest, "key" | "digest" | "index" | "webhook" | "tag" | "pushedAt" | "receivedAt">,
+  request: Pick<RenewRequest, "key" | "digest" | "index" | "webhook" | "tag" | "source" | "pushedAt" | "receivedAt">,
   nudge: number,
   previous: Nudge | null,
   at: Date,
 ): Record<string, string | null> {
+  const { webhook, tag, source } = request;
   const value = valueOf(request.key, nudge);
   const before = previous ? [previous.key, ...previous.recent].filter((key) => key !== request.key) : [];
   return {
@@ -72,7 +77,7 @@ export function nudgeAnnotations(
     [KEY]: value,
     [DIGEST]: request.index ? null : request.digest,
     [AT]: at.toISOString(),
-    [PUSHED]: JSON.stringify({ webhook: request.webhook, tag: request.tag, time: request.pushedAt, received: request.receivedAt }),
+    [PUSHED]: JSON.stringify({ webhook, tag, source, time: request.pushedAt, received: request.receivedAt }),
     [RECENT]: before.length === 0 ? null : [...new Set(before)].slice(0, RECENT_KEYS).join(" "),
   };
 }

@@ -40,6 +40,14 @@ export interface Patience {
   readonly newlyTaggedMs: number;
 }
 
+/** Of those the one that its newest nudge was for, where that says so: most configurations let every source hold every module. */
+export function heardSourcesOf(override: Override, cluster: string, sources: readonly SourceConfig[]): SourceConfig[] {
+  const told = nudgeOf(override)?.source ?? null;
+  const all = sourcesOf(override, cluster, sources);
+  const own = all.filter(({ name }) => told === null || name === null || name === told);
+  return own.length > 0 ? own : all; // its name is another by now
+}
+
 /** One for each source of the cluster. */
 export function hearingsOf(
   overrides: readonly Override[],
@@ -53,7 +61,7 @@ export function hearingsOf(
   for (const override of overrides) {
     const nudge = nudgeOf(override);
     if (!nudge || (nudge.digest !== null && nudge.digest !== override.status.imageDigest)) continue; // it took no effect, or none yet
-    for (const source of sourcesOf(override, cluster, sources)) {
+    for (const source of heardSourcesOf(override, cluster, sources)) {
       const hearing = hearings.get(source);
       if (hearing && isDelivered(nudge)) hearing.heardAt = Math.max(hearing.heardAt, wentOutAt(nudge, now));
       if (nudge.webhook !== SWEEP || isNewlyTagged(override, nudge, newlyTaggedMs)) continue;

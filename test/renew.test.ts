@@ -37,7 +37,7 @@ describe("renew: the patch", () => {
         "mpo-relay/key": "aaaaaaaaaaaa",
         "mpo-relay/digest": digestOf("a"),
         "mpo-relay/at": at(0),
-        "mpo-relay/pushed": JSON.stringify({ webhook: "registry", tag: "main", time: at(0), received: at(0) }),
+        "mpo-relay/pushed": JSON.stringify({ webhook: "registry", tag: "main", source: "test", time: at(0), received: at(0) }),
         "mpo-relay/recent": null,
       },
     ]);

@@ -288,6 +288,19 @@ describe("a webhook", () => {
     expect(hear([override]).missed).toEqual([]);
   });
 
+  it("of one source is neither silent nor heard by what another's did, though both may hold every module", () => {
+    const lost = marked({ webhook: SWEEP, digest: NEW, source: "other" }, { ...took, name: "theirs" }, 600);
+    const delivered = marked({ digest: NEW, source: "test" }, took, 60);
+    expect(hearingsOf([lost, delivered], "dev", [source, other], start)).toMatchObject([
+      { source: { name: "test" }, heardAt: new Date(at(-60)), missed: [] },
+      { source: { name: "other" }, heardAt: null, missed: [{ override: { name: "theirs" } }] },
+    ]);
+    for (const unknown of [null, "renamed since"]) {
+      const nobodys = marked({ webhook: SWEEP, digest: NEW, source: unknown }, took, 600);
+      expect(hearingsOf([nobodys], "dev", [source, other], start)).toMatchObject([{ missed: [{}] }, { missed: [{}] }]);
+    }
+  });
+
   it("is known to be new by what the API server notes of whoever wrote its tag", () => {
     const by = (manager: string, field: string, time?: string) => ({ manager, time, fieldsV1: { "f:spec": { [field]: {} } } });
     const taggedAt = (...managedFields: unknown[]) => {

@@ -46,6 +46,7 @@ export function nudge(
     const request = {
       key,
       tag: before.imageTag,
+      source: null,
       digest: null,
       index: false,
       webhook: BY_HAND,

@@ -36,6 +36,7 @@ function adminOf({ kube }: Cluster) {
         digest: DIGEST,
         index: false,
         webhook: "registry",
+        source: null,
         pushedAt: null,
         receivedAt: at.toISOString(),
       };
