@@ -27,6 +27,8 @@ interface Options {
 export function createSecretReader({ env = process.env, now = () => new Date(), readParameter = fromSsm }: Options = {}): SecretReader {
   const files = new Map<string, { version: string; value: string; lookedAt: number }>();
   const parameters = new Map<string, { value: string; readAt: number; askedAt: number }>();
+  /** Whoever calls, also before anybody knows who it is, waits for the same answer: such stores count requests. */
+  const asking = new Map<string, Promise<string>>();
   return async (ref) => {
     const value = await valueOf(ref);
     return value === "" ? fail(ref, "is empty") : value;
@@ -34,7 +36,10 @@ export function createSecretReader({ env = process.env, now = () => new Date(), 
 
   function valueOf(ref: SecretRef): string | Promise<string> {
     if (ref.kind === "env") return env[ref.name] ?? fail(ref, "is not set");
-    return ref.kind === "file" ? fromFile(ref.path) : fromParameter(ref);
+    if (ref.kind === "file") return fromFile(ref.path);
+    const asked = asking.get(ref.name) ?? fromParameter(ref).finally(() => asking.delete(ref.name));
+    asking.set(ref.name, asked);
+    return asked;
   }
 
   async function fromParameter(ref: Extract<SecretRef, { kind: "ssm" }>): Promise<string> {

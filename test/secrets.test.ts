@@ -100,6 +100,23 @@ describe("ssm:", () => {
     return { it, read: () => read(ref), later: (ms: number) => void (clock.now = new Date(clock.now.getTime() + ms)) };
   }
 
+  it("is asked once for all who want it at the same time, also where it cannot be had", async () => {
+    for (const answer of ["s", null, new Error("ThrottlingException")]) {
+      let asked = 0;
+      const read = createSecretReader({
+        readParameter: async () => {
+          asked += 1;
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          if (answer instanceof Error) throw answer;
+          return answer;
+        },
+      });
+      const all = await Promise.allSettled(Array.from({ length: 100 }, () => read(ref)));
+      expect(new Set(all.map(({ status }) => status))).toEqual(new Set([answer === "s" ? "fulfilled" : "rejected"]));
+      expect(asked).toBe(1);
+    }
+  });
+
   it("is asked once a minute, and a rotation counts then", async () => {
     const { it, read, later } = store("old\n");
     expect([await read(), await read()]).toEqual(["old", "old"]);
