@@ -24,8 +24,8 @@ interface Told {
 }
 
 /**
- * `refused`: whom a 401 or a 403 is about. Other 4xx are about what was asked for, so that one odd image does not keep all others of its host from
- * being asked for; whatever else it says is the host's. `who` answers, in words.
+ * `refused`: whom a 401 or a 403 is about. Other 4xx, and a 500 (a manifest that its storage lost, say), are about what was asked for, so that one
+ * odd image does not keep all others of its host from being asked for; whatever else it says is the host's. `who` answers, in words.
  */
 export function statusTrouble(
   refused: Trouble["of"],
@@ -34,7 +34,7 @@ export function statusTrouble(
   now: number,
   who = "it",
 ): Trouble {
-  const isOfHost = status < 400 || status >= 500 || BUSY.has(status);
+  const isOfHost = status < 400 || status > 500 || BUSY.has(status);
   const of = status === 401 || status === 403 ? refused : isOfHost ? "host" : "image";
   const seconds = secondsOf(headers["retry-after"] ?? "", now);
   return new Trouble(of, where, `${who} ${STATUSES[status] ?? `answers ${status}`}`, { seconds, status });
