@@ -58,7 +58,7 @@ export interface SweepOptions {
 
 /** Stores nothing: that is for whoever calls. Throws RelayError where the overrides cannot be listed. */
 export async function sweep(context: SweepContext, { progress, signal }: SweepOptions = {}): Promise<Swept> {
-  const overrides = await context.overrides.list();
+  const overrides = fromAnywhere(await context.overrides.list());
   const answers = new Map<SourceConfig, { resolved: number; failed: string[]; away: string | null }>();
   const registry = listening(context.registry, answers);
   const rows: SweepRow[] = [];
@@ -75,6 +75,12 @@ export async function sweep(context: SweepContext, { progress, signal }: SweepOp
     return why === undefined ? [] : [{ source, why }];
   });
   return { rows: rows.sort((a, b) => a.override.name.localeCompare(b.override.name)), troubles };
+}
+
+/** Begun at another place each time: where time runs out, or a registry falls silent in the middle, it must not be the same ones that nobody looks at. */
+function fromAnywhere<T>(all: readonly T[]): T[] {
+  const first = Math.floor(Math.random() * all.length);
+  return [...all.slice(first), ...all.slice(0, first)];
 }
 
 type Ask = (source: SourceConfig, override: Override) => Promise<Resolved | null>;

@@ -150,6 +150,23 @@ describe("a registry in trouble", () => {
   });
 });
 
+it("a sweep that runs out of time leaves out others than the last one did", async () => {
+  const overrides = Array.from({ length: 100 }, (_, n) => overrideOf({ name: `m-${n}` }));
+  const looked = new Set<string>();
+  for (let sweeps = 0; sweeps < 200; sweeps++) {
+    const stop = new AbortController();
+    let asked = 0;
+    const resolve = async ({ module }: { module: string }) => {
+      looked.add(module);
+      if (++asked === 20) stop.abort();
+      return { digest: NEW, image: NEW };
+    };
+    const { rows } = await sweep(contextOf(overrides, {}, { registry: { resolve } }), { signal: stop.signal });
+    expect(rows.filter(({ why }) => why === "there was no time left").length).toBeGreaterThan(0);
+  }
+  expect(looked.size).toBe(overrides.length);
+});
+
 describe("what stays behind", () => {
   const behindOf = (override: Override, now = start) => one(contextOf([override], { [ECHO]: NEW }, { now: () => now }));
 
