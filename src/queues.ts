@@ -1,24 +1,18 @@
-/** Opens the queues that a configuration names, each adapter only where a form asks for it, and fans a delivery's records out to them. */
-import { type ClusterConfig, type QueueForm, type RelayConfig, resolveQueue, resolveSqs, type SqsForm } from "./config.ts";
-import { STORE_MS } from "./limits.ts";
+/** Opens the queues that a configuration names, each adapter only where a form asks for it, and closes them. */
+import { type ClusterConfig, type RelayConfig, resolveQueue, resolveSqs, type SqsForm } from "./config.ts";
 import type { Observer } from "./observe.ts";
-import { RelayError, toRelayError } from "./outcome.ts";
-import { within } from "./patience.ts";
+import { RelayError } from "./outcome.ts";
 import type { EmbeddedStore } from "./queue/embedded.ts";
 import type { LendableQueue } from "./queue/hub/server.ts";
-import type { DeadLetters, NewDeadLetter, NewRecord, Queue } from "./queue/queue.ts";
-import type { Store } from "./receive.ts";
+import type { DeadLetters, Queue } from "./queue/queue.ts";
 import { createSecretReader } from "./secrets.ts";
-import { storedDelivery } from "./unparsed.ts";
+import { refuseShared, type Storing, storing } from "./storing.ts";
 
-export interface Queues {
+export interface Queues extends Storing {
   of(cluster: string): Queue;
   /** The queue of a cluster where this process owns it, and so can lend it. */
   owned(cluster: string): LendableQueue | null;
   readonly unparsed: DeadLetters | null;
-  readonly store: Store;
-  storeUnparsed(letter: NewDeadLetter): Promise<boolean>;
-  ready(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -36,7 +30,7 @@ const UNPARSED = "unparsed";
 
 /** Throws an Error that says what to do where a queue cannot be opened. */
 export async function openQueues(config: RelayConfig, options: OpenOptions): Promise<Queues> {
-  refuseShared(config, options);
+  refuseShared(config, { clusters: options.clusters, isEdge: options.unparsed, env: options.env });
   const opener = createOpener(options);
   const queues = new Map<string, Queue>();
   try {
@@ -54,85 +48,16 @@ export async function openQueues(config: RelayConfig, options: OpenOptions): Pro
   }
 }
 
-/** What the configuration shows to be one queue is refused there; here, what only the variables do. */
-function refuseShared({ clusters, webhooks, unparsed }: RelayConfig, { clusters: opened, unparsed: isEdge, env }: OpenOptions): void {
-  const ofClusters = opened.flatMap((name) => {
-    const { queue = null, deadLetters = null } = clusters[name] ?? {};
-    return [
-      { place: `clusters.${name}.queue`, form: queue, isConsumed: true },
-      { place: `clusters.${name}.deadLetters`, form: deadLetters, isConsumed: false },
-    ];
-  });
-  const ofWebhooks = Object.entries(isEdge ? webhooks : {}).map(([name, { queue }]) => {
-    return { place: `webhooks.${name}.queue`, form: queue, isConsumed: true };
-  });
-  const letters = { place: "unparsed", form: isEdge ? unparsed : null, isConsumed: false };
-  const places = [...ofClusters, ...ofWebhooks, letters].flatMap(({ form, ...place }) => {
-    const url = form && urlOf(form, env);
-    return url ? [{ ...place, url }] : [];
-  });
-  for (const [index, { place, url, isConsumed }] of places.entries()) {
-    const other = places.slice(0, index).find((each) => each.url === url && (each.isConsumed || isConsumed));
-    if (other) throw new Error(`${other.place} and ${place} name one queue: each needs its own; look at the variables that they name`);
-  }
-}
-
-/** null: it is no queue of SQS, or its variable is wrong, which whoever opens it says. */
-function urlOf(form: QueueForm, env?: NodeJS.ProcessEnv): string | null {
-  try {
-    const resolved = resolveQueue(form, env);
-    return resolved.kind === "sqs" ? resolved.url : null;
-  } catch {
-    return null;
-  }
-}
-
 function assemble(config: RelayConfig, queues: Map<string, Queue>, unparsed: Queue | null, opener: Opener, observer: Observer): Queues {
-  const of = (cluster: string): Queue => {
-    const queue = queues.get(cluster);
-    if (!queue) throw new RelayError("INTERNAL", `the queue of cluster ${cluster} is not open in this process`);
-    return queue;
-  };
   return {
-    of,
+    ...storing({ queues, unparsed, files: opener.storeOf, most: config.limits.unparsed, observer }),
+    of: (cluster) => {
+      const queue = queues.get(cluster);
+      if (!queue) throw new RelayError("INTERNAL", `the queue of cluster ${cluster} is not open in this process`);
+      return queue;
+    },
     owned: (cluster) => opener.storeOf.get(cluster)?.queue(cluster) ?? null,
     unparsed: unparsed?.deadLetters ?? null,
-    async store(records) {
-      const batches = opener.embedded.map((store) => ({ store, batch: ofStore(records, store, opener) }));
-      // a file that has no part in this delivery must not fail it: its disk may be full
-      const writes = batches
-        .filter(({ batch }) => batch.length > 0)
-        .map(
-          ({ store, batch }) =>
-            () =>
-              store.sendAll(batch),
-        );
-      for (const [cluster, batch] of records) {
-        if (!opener.storeOf.has(cluster)) writes.push(() => twice(() => of(cluster).send(batch, { timeoutMs: STORE_MS })));
-      }
-      const failed = (await Promise.allSettled(writes.map((write) => write()))).find((write) => write.status === "rejected");
-      if (failed) throw notStored(failed.reason);
-    },
-    async storeUnparsed(letter) {
-      if (!unparsed) throw new RelayError("QUEUE_UNAVAILABLE", "there is no place for deliveries that could not be read");
-      if ((await within(2 * STORE_MS, unparsed.deadLetters.count(), "QUEUE_UNAVAILABLE")) >= config.limits.unparsed) {
-        const { webhook, bytes, sha256 } = storedDelivery(letter.body) ?? {};
-        observer.alarm("UNPARSED_FULL", {
-          what: "too many unread deliveries are kept already; this one is only named here. Redrive or purge them: `mpo-relay dlq list --cluster unparsed`",
-          why: letter.text,
-          webhook,
-          bytes,
-          sha256,
-        });
-        return false;
-      }
-      // a write that goes on behind the 503 is harmless: the sender tries again, and a second dead letter says the same
-      await within(2 * STORE_MS, unparsed.deadLetters.put(letter), "QUEUE_UNAVAILABLE");
-      return true;
-    },
-    async ready() {
-      await Promise.all([...queues.values(), ...(unparsed ? [unparsed] : [])].map((queue) => queue.ready()));
-    },
     close: () => opener.close(),
   };
 }
@@ -144,29 +69,9 @@ export async function openWebhookQueue(form: SqsForm, env: NodeJS.ProcessEnv = p
   return openSqs(queue);
 }
 
-/** Of a delivery's records those that lie in one embedded file: they are stored in one transaction. */
-function ofStore(records: ReadonlyMap<string, readonly NewRecord[]>, store: EmbeddedStore, { storeOf }: Opener) {
-  return [...records].flatMap(([queue, batch]) => (storeOf.get(queue) === store ? [{ queue, records: batch }] : []));
-}
-
-/** Whatever keeps a store from storing, a secret that cannot be read too: it is away, and the sender tries again. */
-function notStored(thrown: unknown): RelayError {
-  const error = toRelayError(thrown, "QUEUE_UNAVAILABLE");
-  return error.code.startsWith("QUEUE_") ? error : new RelayError("QUEUE_UNAVAILABLE", error.message, { cause: thrown });
-}
-
-async function twice(send: () => Promise<void>): Promise<void> {
-  try {
-    await send();
-  } catch {
-    await send();
-  }
-}
-
 type Openable = Pick<ClusterConfig, "queue" | "deadLetters" | "hub">;
 
 interface Opener {
-  readonly embedded: EmbeddedStore[];
   /** Which embedded file holds a cluster's queue; clusters of other forms are not in it. */
   readonly storeOf: Map<string, EmbeddedStore>;
   open(name: string, openable: Openable): Promise<Queue>;
@@ -218,9 +123,6 @@ function createOpener({ as, env = process.env }: OpenOptions): Opener {
   }
 
   return {
-    get embedded() {
-      return [...folders.values()];
-    },
     storeOf,
     async open(name, cluster) {
       const opened = await openForm(name, cluster);

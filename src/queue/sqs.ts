@@ -2,16 +2,15 @@
 import {
   ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
-  type BatchResultErrorEntry,
   GetQueueAttributesCommand,
   GetQueueUrlCommand,
-  type Message as SdkMessage,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
   SQSClient,
 } from "@aws-sdk/client-sqs";
 import { RelayError } from "../outcome.ts";
 import { endpointOf, regionOf } from "./sqs/address.ts";
+import { entriesOf, failedOf, openOf, receiptsOf, receiveOf, toMessage } from "./sqs/entries.ts";
 import { SqsQueue } from "./sqs/queue.ts";
 import type { Message, Outgoing, Wire } from "./sqs/wire.ts";
 
@@ -59,46 +58,31 @@ class SdkWire implements Wire {
   }
 
   async send(messages: readonly Outgoing[], timeoutMs?: number): Promise<number[]> {
-    const Entries = messages.map(({ body, delaySeconds, attributes = {} }, index) => ({
-      Id: String(index),
-      MessageBody: body,
-      DelaySeconds: delaySeconds,
-      MessageAttributes: Object.fromEntries(
-        Object.entries(attributes).map(([name, value]) => [name, { DataType: "String", StringValue: value }]),
-      ),
-    }));
     const client = timeoutMs === undefined ? this.#client : this.#once;
-    const command = new SendMessageBatchCommand({ QueueUrl: this.#url, Entries });
+    const command = new SendMessageBatchCommand({ QueueUrl: this.#url, Entries: entriesOf(messages) });
     const { Failed } = await named("SendMessageBatch", () => client.send(command, within(timeoutMs ?? PATIENCE_MS)));
-    return (Failed ?? []).map(indexOf);
+    return failedOf(Failed);
   }
 
   async receive(options: { max: number; waitSeconds: number; visibilitySeconds: number }): Promise<Message[]> {
-    const command = new ReceiveMessageCommand({
-      QueueUrl: this.#url,
-      MaxNumberOfMessages: options.max,
-      WaitTimeSeconds: options.waitSeconds,
-      VisibilityTimeout: options.visibilitySeconds,
-      MessageSystemAttributeNames: ["ApproximateReceiveCount", "SentTimestamp"],
-      MessageAttributeNames: ["All"],
-    });
+    const command = new ReceiveMessageCommand({ QueueUrl: this.#url, ...receiveOf(options) });
     const limit = within(options.waitSeconds * 1000 + PATIENCE_MS);
     const { Messages } = await named("ReceiveMessage", () => this.#client.send(command, limit));
     return (Messages ?? []).map(toMessage);
   }
 
   async remove(receipts: readonly string[]): Promise<number[]> {
-    const Entries = receipts.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle }));
+    const Entries = receiptsOf(receipts, {});
     const command = new DeleteMessageBatchCommand({ QueueUrl: this.#url, Entries });
     const { Failed } = await named("DeleteMessageBatch", () => this.#client.send(command, within(PATIENCE_MS)));
-    return (Failed ?? []).filter(isOpen).map(indexOf);
+    return openOf(Failed);
   }
 
   async hide(receipts: readonly string[], seconds: number): Promise<number[]> {
-    const Entries = receipts.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle, VisibilityTimeout: seconds }));
+    const Entries = receiptsOf(receipts, { VisibilityTimeout: seconds });
     const command = new ChangeMessageVisibilityBatchCommand({ QueueUrl: this.#url, Entries });
     const { Failed } = await named("ChangeMessageVisibilityBatch", () => this.#client.send(command, within(PATIENCE_MS)));
-    return (Failed ?? []).filter(isOpen).map(indexOf);
+    return openOf(Failed);
   }
 
   async attributes(): Promise<Readonly<Record<string, string>>> {
@@ -136,31 +120,4 @@ async function named<T>(what: string, call: () => Promise<T>): Promise<T> {
     const code = thrown instanceof Error && "code" in thrown && typeof thrown.code === "string" ? ` ${thrown.code}` : "";
     throw new RelayError("QUEUE_UNAVAILABLE", `SQS ${what}: ${name}${code}`.slice(0, 200));
   }
-}
-
-/** A receipt that no longer counts is no failure: somebody settled the record before, or holds it now. */
-const SETTLED = /(?:ReceiptHandleIsInvalid|InvalidParameterValue|MessageNotInflight)$/;
-
-function isOpen({ Code }: BatchResultErrorEntry): boolean {
-  return !SETTLED.test(Code ?? "");
-}
-
-function indexOf({ Id }: BatchResultErrorEntry): number {
-  return Number(Id);
-}
-
-function toMessage(message: SdkMessage): Message {
-  const system = message.Attributes ?? {};
-  const attributes = Object.entries(message.MessageAttributes ?? {}).map(([name, value]): [string, string] => [
-    name,
-    value.StringValue ?? "",
-  ]);
-  return {
-    id: message.MessageId ?? "",
-    receipt: message.ReceiptHandle ?? "",
-    body: message.Body ?? "",
-    receiveCount: Number(system.ApproximateReceiveCount ?? 1),
-    sentAt: Number(system.SentTimestamp ?? Date.now()),
-    attributes: Object.fromEntries(attributes),
-  };
 }

@@ -21,7 +21,7 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["use cases", /^src\/(?:adopt|receive|redrive|release|renew|rescan|confirm|pushes|sweep|watch)\.ts$/],
   ["drivers", /^src\/(?:app|consume|runs|expiry|inbox|sweeper|take|worker)\.ts$/],
   ["adapters", /^src\/(?:queue|cluster|journal|registry)\//],
-  ["wiring", /^src\/(?:consumer|journals|lambda|lambda-consumer|lend|listen|process|queues|registries|relay)\.ts$/],
+  ["wiring", /^src\/(?:consumer|journals|lambda|lambda-consumer|lend|listen|process|queues|registries|relay|storing|workers)\.ts$/],
   ["processes", /^(?:functions|src\/cli|src\/sandbox)\//],
 ];
 /** Layers that do not import from all lower ones. Adapters know ports and configuration, and nothing of what is done with them; nor do others know adapters. */
@@ -32,6 +32,7 @@ const APART: Readonly<Record<string, readonly string[]>> = {
 /** Each of these packages is imported where it says and nowhere else. */
 const ADAPTED: Readonly<Record<string, RegExp>> = {
   "@aws-sdk/client-sqs": /^src\/queue\/sqs\.ts$/,
+  aws4fetch: /^src\/queue\/sqs-fetch\.ts$/,
   "@aws-sdk/client-dynamodb": /^src\/journal\/dynamodb\.ts$/,
   "@aws-sdk/client-ssm": /^src\/ssm\.ts$/,
   libsql: /^src\/(?:queue\/embedded|journal\/sqlite)\.ts$/,

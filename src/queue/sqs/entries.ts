@@ -1,0 +1,65 @@
+/** The shapes of SQS's actions, as both ways to call them share them: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html */
+import type { Message, Outgoing } from "./wire.ts";
+
+/** Entries of SendMessageBatch; an entry's id is its index. */
+export function entriesOf(messages: readonly Outgoing[]) {
+  return messages.map(({ body, delaySeconds, attributes = {} }, index) => ({
+    Id: String(index),
+    MessageBody: body,
+    DelaySeconds: delaySeconds,
+    MessageAttributes: Object.fromEntries(
+      Object.entries(attributes).map(([name, value]) => [name, { DataType: "String", StringValue: value }]),
+    ),
+  }));
+}
+
+/** Entries of DeleteMessageBatch, and with `more` of ChangeMessageVisibilityBatch. */
+export function receiptsOf<More extends object>(receipts: readonly string[], more: More) {
+  return receipts.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle, ...more }));
+}
+
+/** Input of ReceiveMessage. */
+export function receiveOf({ max, waitSeconds, visibilitySeconds }: { max: number; waitSeconds: number; visibilitySeconds: number }) {
+  return {
+    MaxNumberOfMessages: max,
+    WaitTimeSeconds: waitSeconds,
+    VisibilityTimeout: visibilitySeconds,
+    MessageSystemAttributeNames: ["ApproximateReceiveCount" as const, "SentTimestamp" as const],
+    MessageAttributeNames: ["All"],
+  };
+}
+
+type Failed = readonly { Id?: string | undefined; Code?: string | undefined }[] | null | undefined;
+
+/** Indexes of the entries that failed. */
+export function failedOf(failed: Failed): number[] {
+  return (failed ?? []).map(({ Id }) => Number(Id));
+}
+
+/** A receipt that no longer counts is no failure: somebody settled the record before, or holds it now. */
+const SETTLED = /(?:ReceiptHandleIsInvalid|InvalidParameterValue|MessageNotInflight)$/;
+
+/** The same of receipts: indexes of those whose records may still be there. */
+export function openOf(failed: Failed): number[] {
+  return failedOf((failed ?? []).filter(({ Code }) => !SETTLED.test(Code ?? "")));
+}
+
+interface Received {
+  MessageId?: string | undefined;
+  ReceiptHandle?: string | undefined;
+  Body?: string | undefined;
+  Attributes?: Readonly<Record<string, string | undefined>> | undefined;
+  MessageAttributes?: Readonly<Record<string, { StringValue?: string | undefined }>> | undefined;
+}
+
+/** A message of ReceiveMessage's output. */
+export function toMessage({ MessageId, ReceiptHandle, Body, Attributes = {}, MessageAttributes = {} }: Received): Message {
+  return {
+    id: MessageId ?? "",
+    receipt: ReceiptHandle ?? "",
+    body: Body ?? "",
+    receiveCount: Number(Attributes["ApproximateReceiveCount"] ?? 1),
+    sentAt: Number(Attributes["SentTimestamp"] ?? Date.now()),
+    attributes: Object.fromEntries(Object.entries(MessageAttributes).map(([name, { StringValue = "" }]) => [name, StringValue])),
+  };
+}
