@@ -1,4 +1,4 @@
-// Builds dist/: the command line for Node (dependencies stay in node_modules), and the Lambda functions as self-contained ESM bundles.
+// Builds dist/: the command line for Node (dependencies stay in node_modules), and the functions as self-contained ESM bundles.
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -31,10 +31,24 @@ const lambda = (name) =>
     external: ["libsql", "pino-pretty", "yaml", "@hono/node-server"],
   });
 
+/** One file, as a Worker is uploaded. No file of a Worker has a path that require() could start from. */
+const worker = build({
+  ...common,
+  entryPoints: { edge: "functions/edge-workers.ts" },
+  outdir: "dist/workers",
+  outExtension: { ".js": ".mjs" },
+  splitting: false,
+  minify: true,
+  target: "es2023",
+  banner: { js: common.banner.js.replace("import.meta.url", '"/"') },
+  // Reached only from forms of the configuration that a Worker refuses: the SDK for ssm:, a YAML file, a terminal.
+  external: ["./ssm.ts", "yaml", "pino-pretty"],
+});
+
 // Whole, the Kubernetes client takes half a second to load, and 50 MB: of it the bundle has what we use, and it is installed for the build alone.
 const { dependencies } = JSON.parse(await readFile(`${root}package.json`, "utf8"));
 const external = Object.keys(dependencies);
-const [cli, ...functions] = await Promise.all([
+const [cli, workers, ...functions] = await Promise.all([
   build({
     ...common,
     external,
@@ -42,11 +56,16 @@ const [cli, ...functions] = await Promise.all([
     outdir: "dist",
     chunkNames: "chunks/[name]-[hash]",
   }),
+  worker,
   lambda("edge"),
   lambda("consumer"),
   lambda("sweep"),
 ]);
-const outputs = { cli: cli.metafile.outputs, lambda: Object.assign({}, ...functions.map(({ metafile }) => metafile.outputs)) };
+const outputs = {
+  cli: cli.metafile.outputs,
+  workers: workers.metafile.outputs,
+  lambda: Object.assign({}, ...functions.map(({ metafile }) => metafile.outputs)),
+};
 await writeFile(`${root}dist/meta.json`, JSON.stringify(outputs));
 
 // What an earlier build left goes last: whatever runs from dist/ meanwhile finds its files, which have the same names if they are the same.

@@ -2,9 +2,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
+import { builtinModules } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text as textOf } from "node:stream/consumers";
 import { type FauxqsServer, startFauxqs } from "fauxqs";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import * as z from "zod";
@@ -32,6 +34,7 @@ beforeAll(async () => {
   await dynamo.createTable(TABLE);
   folder = await mkdtemp(join(tmpdir(), "mpo-relay-bundles-"));
   await cp(join(root, "dist/lambda"), folder, { recursive: true });
+  await cp(join(root, "dist/workers/edge.mjs"), join(folder, "workers.mjs"));
   sqs = await startFauxqs({ port: 0, logger: false });
 });
 afterAll(async () => {
@@ -350,6 +353,72 @@ describe("sweep.mjs", () => {
   });
 });
 
+describe("workers/edge.mjs, in Node", () => {
+  const config = {
+    webhooks: { registry: { provider: "distribution", secret: "env:WEBHOOK_SECRET" } },
+    sources: [{ repo: "registry.example.com/modules" }],
+    clusters: { dev: { queue: "env:MPO_RELAY_QUEUE" } },
+    unparsed: "http://127.0.0.1:9/000000000000/none",
+  };
+  const bound = (part: object = {}) => ({ MPO_RELAY_CONFIG: JSON.stringify({ ...config, ...part }) });
+  // fauxqs knows a queue by its exact URL, whose host does not resolve everywhere
+  const env = (queue: string) => ({ ...bound(), MPO_RELAY_QUEUE: queue, AWS_ENDPOINT_URL: `http://127.0.0.1:${sqs.port}` });
+
+  /** What its `fetch` answers to one notification, and what it wrote. */
+  async function ask(env: Readonly<Record<string, string>>, secret = SECRET) {
+    const target = {
+      repository: "modules/echo",
+      tag: "main",
+      digest: `sha256:${"a".repeat(64)}`,
+      mediaType: "application/vnd.oci.image.manifest.v1+json",
+    };
+    const body = JSON.stringify({
+      events: [{ id: "1", timestamp: new Date().toISOString(), action: "push", target, request: { host: "registry.example.com" } }],
+    });
+    const headers = { authorization: `Bearer ${secret}`, "content-type": "application/json" };
+    const call = JSON.stringify({ method: "POST", body, headers });
+    const program = `
+      const { default: app } = await import(process.argv[1]);
+      const answer = await app.fetch(new Request("https://relay.example.com/hooks/registry", JSON.parse(process.argv[2])));
+      process.stderr.write(JSON.stringify({ status: answer.status, body: await answer.text() }));`;
+    const child = spawn(process.execPath, ["--input-type=module", "--eval", program, join(folder, "workers.mjs"), call], {
+      cwd: folder,
+      env: { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test", WEBHOOK_SECRET: SECRET, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const [written, said] = await Promise.all([textOf(child.stdout), textOf(child.stderr), once(child, "close")]);
+    return { written, said };
+  }
+
+  test("stores a push in its queue, and answers 202", async () => {
+    const queue = createQueue();
+    const { written, said } = await ask(env(queue.url));
+    expect(JSON.parse(said)).toMatchObject({ status: 202, body: expect.stringContaining(`"decision":"queued"`) });
+    expect(queue.records()).toEqual(expect.arrayContaining([expect.objectContaining({ kind: "renew", cluster: "dev", module: "echo" })]));
+    expect(written).toContain(`"outcome":"QUEUED"`);
+    expect(written).not.toContain(SECRET);
+  });
+
+  test("answers 503 where the queue is not there, and 401 to a stranger", async () => {
+    const gone = env(`http://127.0.0.1:${sqs.port}/000000000000/gone`);
+    expect(JSON.parse((await ask(gone)).said)).toMatchObject({ status: 503 });
+    expect(JSON.parse((await ask(gone, "another-secret")).said)).toEqual({ status: 401, body: "" });
+  });
+
+  test.each([
+    ["no configuration", {}, "MPO_RELAY_CONFIG must hold the configuration as JSON"],
+    ["a file's name in its place", { MPO_RELAY_CONFIG: "relay.yaml" }, "MPO_RELAY_CONFIG must hold the configuration as JSON"],
+    [
+      "a webhook that has a queue",
+      bound({ webhooks: { ecr: { provider: "ecr", queue: "env:EVENTS" } } }),
+      "webhooks.ecr.queue: only mpo-relay serve takes deliveries from a queue",
+    ],
+    ["one queue for two", { ...bound({ unparsed: "env:OTHER" }), OTHER: "http://127.0.0.1:9/1/q" }, "name one queue"],
+  ])("does not start with %s, and says why", async (_what, given, text) => {
+    expect((await ask({ MPO_RELAY_QUEUE: "http://127.0.0.1:9/1/q", ...given })).said).toContain(text);
+  });
+});
+
 async function closedPort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -366,7 +435,11 @@ describe("what is loaded", () => {
     imports: z.array(z.object({ path: z.string(), kind: z.string(), external: z.boolean().default(false) })),
     inputs: z.record(z.string(), z.unknown()),
   });
-  const metafile = z.object({ cli: z.record(z.string(), output), lambda: z.record(z.string(), output) });
+  const metafile = z.object({
+    cli: z.record(z.string(), output),
+    workers: z.record(z.string(), output),
+    lambda: z.record(z.string(), output),
+  });
   type Outputs = z.output<typeof metafile>["cli"];
   const meta = async () => metafile.parse(JSON.parse(await readFile(join(root, "dist/meta.json"), "utf8")));
 
@@ -422,6 +495,18 @@ describe("what is loaded", () => {
     );
     expect(holders.map(([, { entryPoint }]) => entryPoint)).toEqual(["src/cluster/client-node.ts", "src/cluster/client-node.ts"]);
     expect(new Set(holders.map(([file]) => file.split("/")[2]))).toEqual(new Set(["consumer", "sweep"]));
+  });
+
+  test("workers/edge.mjs is one file of at most 400 KiB, without SDK, SQLite, command line and Node server", async () => {
+    const { workers } = await meta();
+    expect(Object.keys(workers)).toEqual(["dist/workers/edge.mjs"]);
+    const { bytes, inputs, packages } = closure(workers, ["dist/workers/edge.mjs"]);
+    expect(bytes).toBeLessThanOrEqual(400 * 1024);
+    expect(
+      inputs.filter((file) => /node_modules\/(?:@aws-sdk|@smithy|@kubernetes|yaml|libsql|commander|@hono|pino-pretty)\//.test(file)),
+    ).toEqual([]);
+    expect(inputs).toContain("src/queue/sqs-fetch.ts");
+    expect(packages.filter((path) => !builtinModules.includes(path))).toEqual([]);
   });
 
   test("cli.js is a program, and loads adapters only for the commands that use them", async () => {

@@ -118,11 +118,11 @@ const received = z.object({
 
 /** By the error's name alone: its text may hold what was sent. */
 class Refused extends Error {}
-const refusal = z.object({ __type: z.string().regex(/^[\w.]+(?:#\w+)?$/) });
+const refusal = z.object({ ["__type"]: z.string().regex(/^[\w.]+(?:#\w+)?$/) }).transform((said) => said["__type"].replace(/^.*#/, ""));
 
 function nameOf(text: string): string | null {
   try {
-    return refusal.parse(JSON.parse(text)).__type.replace(/^.*#/, "");
+    return refusal.parse(JSON.parse(text));
   } catch {
     return null;
   }

@@ -10,11 +10,12 @@ import { lambdaEmulator } from "./parts/lambda-emulator.ts";
 import { registries } from "./parts/registry.ts";
 import { skopeo } from "./parts/skopeo.ts";
 import { strace } from "./parts/strace.ts";
+import { workerd } from "./parts/workerd.ts";
 
 export default async function setup(): Promise<void> {
   const missing: string[] = [];
   const [older, newer] = [registries["2.8.2"].part, registries["3.1.2"].part];
-  for (const part of [elasticmq, lambdaEmulator, crane, skopeo, strace, older, newer, kubeApiserver, kubectl, buildah, hadolint]) {
+  for (const part of [elasticmq, lambdaEmulator, crane, skopeo, strace, older, newer, kubeApiserver, kubectl, buildah, hadolint, workerd]) {
     await install(part).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error);
       say(`${part.name} ${part.version} can't be installed: ${why}`);
