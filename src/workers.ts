@@ -33,7 +33,7 @@ export function openSinks(config: RelayConfig, observer: Observer, env = process
   const open = (place: string, form: QueueForm): Sink => {
     const queue = resolveQueue(form, env);
     if (queue.kind !== "sqs") throw new Error(`${place}: a Worker reaches queues of SQS alone; write the queue's URL, or env:NAME`);
-    return openSqsByFetch({ ...queue, deadLettersUrl: queue.url }, env);
+    return openSqsByFetch({ ...queue, deadLettersUrl: queue.url }, env); // an edge puts letters into `unparsed` alone, which holds nothing else
   };
   return storing({
     queues: new Map(Object.entries(config.clusters).map(([name, { queue }]) => [name, open(`clusters.${name}.queue`, queue)])),

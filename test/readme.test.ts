@@ -1,10 +1,11 @@
-/** Tables of the README and of infra/delivery.md are made from the code: `npm run readme` writes them, `npm test` compares. */
+/** Tables of the README, of infra/delivery.md and of infra/costs.md are made from the code: `npm run readme` writes them, `npm test` compares. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import * as limits from "../src/limits.ts";
 import { providers } from "../src/providers/index.ts";
 import type { RegistryProvider } from "../src/providers/provider.ts";
+import { costsTables } from "./support/costs.ts";
 
 const root = join(import.meta.dirname, "..");
 const pages = join(root, "infra/registries");
@@ -50,6 +51,7 @@ function inWords(name: string, value: number): string {
 it.each([
   ["README.md", "registries", "src/providers/", registries],
   ["infra/delivery.md", "limits", "src/limits.ts", limitsTable],
+  ["infra/costs.md", "costs", "infra/costs.json", costsTables],
 ])("%s has the table of %s as it is written from %s", async (page, name, source, table) => {
   const [start, end] = [`<!-- ${name}: written by \`npm run readme\` from ${source} -->`, `<!-- /${name} -->`];
   const [before, rest, ...more] = readFileSync(join(root, page), "utf8").split(start);
