@@ -51,7 +51,7 @@ const { counted, assumed } = costs;
 type Usage = Readonly<Partial<Record<PriceId, number>>>;
 
 /** One push, one cluster. Lambda's own receive and delete cost two calls for each record, as nothing fills a batch where pushes are few. */
-export const push: Usage = {
+const push: Usage = {
   sqs: counted.sends + 2 * counted.consumerInvocations,
   invocation: 1 + counted.consumerInvocations,
   gbs: (assumed.memoryGb * (assumed.edgeMs + counted.consumerInvocations * assumed.consumerMs)) / 1000,
@@ -60,7 +60,7 @@ export const push: Usage = {
 };
 
 /** A month at rest. */
-export function rest(clusters: number): Usage {
+function rest(clusters: number): Usage {
   const sweeps = clusters * assumed.sweepsPerHour * HOURS;
   return {
     sqs: (clusters * assumed.pollers * HOURS * 3600) / assumed.pollSeconds,
@@ -75,10 +75,9 @@ const times = (usage: Usage, factor: number): Usage =>
   Object.fromEntries(costs.prices.flatMap(({ id }) => (usage[id] === undefined ? [] : [[id, usage[id] * factor]])));
 const dollars = (id: PriceId, units: number) =>
   costs.prices.filter((each) => each.id === id).reduce((sum, { usd, per }) => sum + (units / per) * usd, 0);
-export const total = (usage: Usage) => costs.prices.reduce((sum, { id }) => sum + dollars(id, usage[id] ?? 0), 0);
+const total = (usage: Usage) => costs.prices.reduce((sum, { id }) => sum + dollars(id, usage[id] ?? 0), 0);
 /** With what AWS gives away, where nothing else in the account has used it. */
-export const charged = (usage: Usage) =>
-  costs.prices.reduce((sum, { id, free }) => sum + dollars(id, Math.max(0, (usage[id] ?? 0) - free)), 0);
+const charged = (usage: Usage) => costs.prices.reduce((sum, { id, free }) => sum + dollars(id, Math.max(0, (usage[id] ?? 0) - free)), 0);
 
 const number = (value: number) => value.toLocaleString("en-US", { maximumFractionDigits: value < 10 ? 2 : 0 });
 const money = (value: number) => `$${value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
