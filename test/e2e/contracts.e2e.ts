@@ -12,6 +12,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import * as z from "zod";
 import { openKubernetes } from "../../src/cluster/kubernetes.ts";
 import type { Overrides } from "../../src/cluster/overrides.ts";
+import { openSqsByFetch } from "../../src/queue/sqs-fetch.ts";
 import { openSqs } from "../../src/queue/sqs.ts";
 import { type Admin, type ClusterUnderTest, clusterContract, type SeenEvent, type Version } from "../contracts/cluster.ts";
 import { queueContract } from "../contracts/queue.ts";
@@ -26,14 +27,19 @@ let made = 0;
 beforeAll(async () => void (queues = await startElasticMq()));
 afterAll(() => queues?.stop());
 
-queueContract(
-  "sqs (ElasticMQ)",
-  async () => {
-    const queue = openSqs({ url: (await queues.createQueue(`queue-${made++}`)).url });
-    return { queue, cleanup: () => queue.close() };
-  },
-  { step: 1, lacks: { swept: "the sweep's end is a time, with 5 s for the difference of two clocks" } },
-);
+for (const [way, open] of [
+  ["sqs", openSqs],
+  ["sqs by fetch", openSqsByFetch],
+] as const) {
+  queueContract(
+    `${way} (ElasticMQ)`,
+    async () => {
+      const queue = open({ url: (await queues.createQueue(`queue-${made++}`)).url });
+      return { queue, cleanup: () => queue.close() };
+    },
+    { step: 1, lacks: { swept: "the sweep's end is a time, with 5 s for the difference of two clocks" } },
+  );
+}
 
 const GROUP = "deckhouse.io";
 const KIND = { group: GROUP, plural: "modulepulloverrides" };
