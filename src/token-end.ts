@@ -1,5 +1,4 @@
 /** Tells of a bearer token that ends soon, while there is time to renew it: afterwards every record of the cluster waits. */
-import { decodeJwt } from "jose";
 import { TOKEN_ENDS_PART, TOKEN_TOLD_MS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE } from "./outcome.ts";
@@ -11,7 +10,8 @@ export interface TokenLife {
 }
 
 /** null: a token that is no JWT, or does not end, as those of old Secrets. Not verified: whoever made it is the API server's question. */
-export function lifeOf(token: string): TokenLife | null {
+export async function lifeOf(token: string): Promise<TokenLife | null> {
+  const { decodeJwt } = await import("jose/jwt/decode"); // only where there is such a token
   try {
     const { iat, exp } = decodeJwt(token);
     return exp === undefined ? null : { beginsAt: (iat ?? exp) * 1000, endsAt: exp * 1000 };
@@ -21,10 +21,10 @@ export function lifeOf(token: string): TokenLife | null {
 }
 
 /** Hears each token that is read, some times an hour; alarms `TOKEN_ENDS` within the last part of its life, now and then. */
-export function watchTokenEnd(cluster: string, observer: Observer, now: () => Date = () => new Date()): (token: string) => void {
+export function watchTokenEnd(cluster: string, observer: Observer, now: () => Date = () => new Date()): (token: string) => Promise<void> {
   let toldAt = -Infinity;
-  return (token) => {
-    const life = lifeOf(token);
+  return async (token) => {
+    const life = await lifeOf(token);
     const at = now().getTime();
     if (life === null || life.endsAt - at >= (life.endsAt - life.beginsAt) * TOKEN_ENDS_PART || at - toldAt < TOKEN_TOLD_MS) return;
     toldAt = at;

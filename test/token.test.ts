@@ -156,10 +156,10 @@ describe("a token that ends", () => {
   const day = () => jwt({ iat: begins / 1000, exp: (begins + 24 * HOUR) / 1000 });
 
   it("is read without its signature; another one, and one without an end, tell nothing", async () => {
-    expect(lifeOf(await day())).toEqual({ beginsAt: begins, endsAt: begins + 24 * HOUR });
-    expect(lifeOf(await jwt({ iat: 1 }))).toBeNull();
-    expect(lifeOf("opaque")).toBeNull();
-    expect(lifeOf("")).toBeNull();
+    expect(await lifeOf(await day())).toEqual({ beginsAt: begins, endsAt: begins + 24 * HOUR });
+    expect(await lifeOf(await jwt({ iat: 1 }))).toBeNull();
+    expect(await lifeOf("opaque")).toBeNull();
+    expect(await lifeOf("")).toBeNull();
   });
 
   it("is told in the last quarter of its life, once an hour, also after its end", async () => {
@@ -169,7 +169,7 @@ describe("a token that ends", () => {
     const watch = watchTokenEnd("dev", observer, () => new Date(at));
     const heard = async (hours: number, each = day()) => {
       at = begins + hours * HOUR;
-      watch(await each);
+      await watch(await each);
       return alarms.length;
     };
     expect(await heard(17.9)).toBe(0);

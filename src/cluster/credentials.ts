@@ -14,11 +14,16 @@ export class Credentials {
   readonly #make: () => KubeConfig;
   readonly #kubernetes: KubernetesConfig;
   readonly #readSecret: ReadSecret;
-  readonly #onToken: (token: string) => void;
+  readonly #onToken: (token: string) => Promise<void>;
   #kept: { config: Promise<KubeConfig>; until: number } | null = null;
 
   /** `onToken` hears each bearer token that was read; not the one of a pod or of a plugin, which others keep fresh. */
-  constructor(make: () => KubeConfig, kubernetes: KubernetesConfig, readSecret: ReadSecret, onToken: (token: string) => void = () => {}) {
+  constructor(
+    make: () => KubeConfig,
+    kubernetes: KubernetesConfig,
+    readSecret: ReadSecret,
+    onToken: (token: string) => Promise<void> = async () => {},
+  ) {
     this.#make = make;
     this.#kubernetes = kubernetes;
     this.#readSecret = readSecret;
@@ -37,7 +42,7 @@ export class Credentials {
   async #load(): Promise<KubeConfig> {
     const config = await load(this.#make(), this.#kubernetes, this.#readSecret);
     const token = config.getCurrentUser()?.token;
-    if (token) this.#onToken(token);
+    if (token) await this.#onToken(token);
     return config;
   }
 

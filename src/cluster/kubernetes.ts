@@ -29,7 +29,7 @@ export async function openKubernetes(options: {
   kubernetes: KubernetesConfig;
   readSecret: ReadSecret;
   timeoutMs?: number;
-  onToken?: (token: string) => void;
+  onToken?: (token: string) => Promise<void>;
 }): Promise<ClusterPort> {
   const client = await import("./client-node.ts");
   const credentials = new Credentials(() => new client.KubeConfig(), options.kubernetes, options.readSecret, options.onToken);
