@@ -9,13 +9,13 @@ import { unlessChanged } from "./conflict.ts";
 import type { RenewRequest } from "./event.ts";
 import { type Act, entryOf, type NewEntry, type Note } from "./journal/journal.ts";
 import type { Observer } from "./observe.ts";
-import { type Detail, type Outcome, toRelayError } from "./outcome.ts";
+import { type Detail, toRelayError } from "./outcome.ts";
 
 /** No webhook can have this name, so that nothing takes an act of the relay's own for a delivery. */
 const BY_RELAY = "(mpo-relay adopt)";
 
 export interface AdoptContext {
-  readonly overrides: Pick<Overrides, "cluster" | "get" | "setScanInterval" | "annotate" | "state">;
+  readonly overrides: Pick<Overrides, "cluster" | "get" | "setScanInterval" | "annotate">;
   readonly observer: Observer;
   readonly note?: Note;
   readonly now: () => Date;
@@ -27,21 +27,20 @@ export interface AdoptContext {
 /**
  * After a push was seen to take effect: adopts its override where the configuration says so, and where a silent webhook had it put back.
  * Once the module runs, for until then Deckhouse is at work on it; where the Module does not say, once the image was picked up.
- * Never throws: what cannot be done now is done with the next push.
+ * `settled` is the override as it was just read: it is read again only where somebody wrote meanwhile. Never throws: what cannot be done now is done with
+ * the next push.
  */
-export async function adoptAfter(request: RenewRequest, outcome: Outcome, context: AdoptContext): Promise<void> {
-  if (outcome.kind !== "done" || !isDelivered(request)) return;
+export async function adoptAfter(request: RenewRequest, settled: Override, context: AdoptContext): Promise<void> {
+  if (!isDelivered(request)) return;
+  const decide: Decide = (seen) => {
+    if (seen.imageTag !== request.tag || seen.status.imageDigest !== settled.status.imageDigest) return null; // another push is on its way
+    if (adoptionOf(seen)?.paused) return planResume(seen, "its webhook is heard again", context.now());
+    return context.interval === null ? null : planAdoption(seen, context.interval, true, context.now());
+  };
   try {
-    const isOver = outcome.code === "RUNNING" || (outcome.code === "PICKED_UP" && (await context.overrides.state(request.module)) === null);
-    if (!isOver) return;
-    const digest = outcome.detail?.["digest"];
-    await change(request.module, context, "ADOPTED", (seen) => {
-      if (seen.imageTag !== request.tag || seen.status.imageDigest !== digest) return null; // another push is on its way
-      if (adoptionOf(seen)?.paused) return planResume(seen, "its webhook is heard again", context.now());
-      return context.interval === null ? null : planAdoption(seen, context.interval, true, context.now());
-    });
+    await change(settled.name, context, "ADOPTED", decide, settled);
   } catch (thrown) {
-    tellFailure(request.module, thrown, context);
+    tellFailure(settled.name, thrown, context);
   }
 }
 
@@ -104,8 +103,8 @@ async function changeAll(modules: readonly string[], context: AdoptContext, act:
   }
 }
 
-async function change(module: string, context: AdoptContext, act: Act, decide: Decide): Promise<void> {
-  const done = await writeChange(module, context.overrides, decide, context.pace);
+async function change(module: string, context: AdoptContext, act: Act, decide: Decide, read: Override | null = null): Promise<void> {
+  const done = await writeChange(module, context.overrides, decide, context.pace, read);
   if (done === null) return;
   const { seen, plan } = done;
   const { cluster } = context.overrides;
@@ -115,17 +114,20 @@ async function change(module: string, context: AdoptContext, act: Act, decide: D
 }
 
 /**
- * Looks, decides, and writes what was decided by one patch; decides anew where somebody wrote meanwhile. null: nothing was written.
- * Throws RelayError as the port does.
+ * Looks, decides, and writes what was decided by one patch; looks and decides anew where somebody wrote meanwhile. null: nothing was written.
+ * `read`: what was read just now, in place of the first look. Throws RelayError as the port does.
  */
 export async function writeChange(
   module: string,
   overrides: Pick<Overrides, "get" | "setScanInterval" | "annotate">,
   decide: Decide,
   pace: () => Promise<void> = async () => {},
+  read: Override | null = null,
 ): Promise<{ seen: Override; plan: Change } | null> {
+  let known = read;
   return unlessChanged(async () => {
-    const seen = await overrides.get(module);
+    const seen = known ?? (await overrides.get(module));
+    known = null;
     const plan = seen && decide(seen);
     if (!seen || plan?.kind !== "change") return null;
     await pace();

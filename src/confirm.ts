@@ -1,5 +1,5 @@
 /** The third use case: look again until it is known whether a nudge took effect, or why not. */
-import type { OverrideStatus } from "./cluster/overrides.ts";
+import type { Override, OverrideStatus } from "./cluster/overrides.ts";
 import { encode, type Look, type RenewRequest } from "./event.ts";
 import { CLOCKS_DIFFER_MS, MAX_DELAY_SECONDS, RENUDGE_SECONDS, WATCH_FIRST_LOOK } from "./limits.ts";
 import { nudgeOf } from "./nudge.ts";
@@ -11,6 +11,11 @@ import { adviceOn, verdictOf } from "./status.ts";
 export interface ConfirmContext extends Omit<RenewContext, "pace"> {
   /** What tags name now; left out: nobody can be asked. */
   readonly registry?: Registry;
+  /**
+   * Does with the scan interval what follows from a push that took effect, once Deckhouse is known to have finished. `override` as it was
+   * just read. Never throws. Left out: nothing.
+   */
+  readonly adopt?: (request: RenewRequest, override: Override) => Promise<void>;
 }
 
 /** Throws RelayError for what the cluster or the queue cannot do now, and UNCONFIRMED when the last look shows no effect. */
@@ -30,7 +35,8 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   const isLast = look.step === lastStep;
   const named = verdict === "ok" || isLast ? await tagNow(request, isLast, context) : NOT_ASKED;
   if (verdict === "ok" && isPickedUp(request, status, look, lastStep, named)) {
-    await startWatch(request, status, look, context);
+    const says = await startWatch(request, status, look, context);
+    if (says === "nothing") await context.adopt?.(request, override);
     return pickedUp(request, status, look, context.now());
   }
   if (verdict === "ok" && isRivals(request, status, look, lastStep))
@@ -109,13 +115,24 @@ function pickedUp(request: RenewRequest, status: OverrideStatus, look: Look, now
   return { kind: "done", code: "PICKED_UP", detail };
 }
 
-/** Stores the record of the first look, where the Module says anything at all. Nothing of it may hold up that the pick-up is told. */
-async function startWatch(request: RenewRequest, status: OverrideStatus, look: Look, context: ConfirmContext): Promise<void> {
-  if ((await context.overrides.state(request.module).catch(() => null)) === null) return;
+/**
+ * Stores the record of the first look, where the Module says anything at all; `nothing`: it will not say whether it runs. Nothing of it may
+ * hold up that the pick-up is told.
+ */
+async function startWatch(
+  request: RenewRequest,
+  status: OverrideStatus,
+  look: Look,
+  context: ConfirmContext,
+): Promise<"something" | "nothing" | "unknown"> {
+  const state = await context.overrides.state(request.module).catch(() => "unknown" as const);
+  if (state === null) return "nothing";
+  if (state === "unknown") return "unknown";
   const step = Math.min(WATCH_FIRST_LOOK, context.tuning.looksMs.length - 1);
   const next: Look = { ...look, step, digest: status.imageDigest, pickedUpAt: context.now().toISOString() };
   const record: RenewRequest = { ...request, attempt: 0, notBefore: null, refusedSince: null, look: next };
   await context.send([{ body: encode(record), delaySeconds: Math.min(MAX_DELAY_SECONDS, (context.tuning.looksMs[step] ?? 0) / 1000) }]);
+  return "something";
 }
 
 async function renudge(request: RenewRequest, status: OverrideStatus, context: ConfirmContext): Promise<Outcome> {

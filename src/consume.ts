@@ -21,8 +21,6 @@ export interface ConsumeContext extends RunContext {
   /** Left out: no journal is written. */
   readonly note?: Note;
   readonly circuit: Circuit;
-  /** Does with an override's scan interval what follows from a push's end. Never throws. Left out: nothing. */
-  readonly adopt?: (request: RenewRequest, outcome: Outcome) => Promise<void>;
   /** Resolves when the next run may begin. Left out: at once. */
   readonly turn?: () => Promise<void>;
   readonly random?: () => number;
@@ -140,7 +138,6 @@ async function attempt(request: RenewRequest, context: ConsumeContext): Promise<
   try {
     const outcome = await run(request, context);
     circuit.succeeded();
-    await context.adopt?.(request, outcome); // before the record is gone: what ends in between is done when it comes again
     return outcome;
   } catch (thrown) {
     const error = toRelayError(thrown);

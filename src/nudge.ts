@@ -42,8 +42,7 @@ const pushed = z.object({
 });
 
 /** null where no relay has nudged yet, or where somebody edited the mark by hand: then nothing is known, and we nudge. */
-export function nudgeOf(override: Override): Nudge | null {
-  const { annotations } = override;
+export function nudgeOf({ annotations }: Pick<Override, "annotations">): Nudge | null {
   const value = /^([a-z0-9]+)(?:\.(\d{1,9}))?$/.exec(annotations[KEY] ?? "");
   const at = new Date(annotations[AT] ?? "");
   const from = pushed.safeParse(jsonOf(annotations[PUSHED] ?? ""));

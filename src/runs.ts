@@ -10,7 +10,7 @@ import { rescan, type RescanContext } from "./rescan.ts";
 import { watch } from "./watch.ts";
 
 /** What any of them needs. */
-export interface RunContext extends RescanContext, Pick<ConfirmContext, "registry"> {}
+export interface RunContext extends RescanContext, Pick<ConfirmContext, "registry" | "adopt"> {}
 
 /** Throws RelayError for what the cluster or the queue cannot do now. */
 export function run(request: RenewRequest, context: RunContext): Promise<Outcome> {

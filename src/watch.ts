@@ -1,11 +1,11 @@
 /** After a new image was picked up: does its module come up? Best effort, by the Module of Deckhouse v1.66 on. */
+import type { ConfirmContext } from "./confirm.ts";
 import type { RenewRequest } from "./event.ts";
 import { WATCH_BELIEVED_LOOK, WATCH_LAST_LOOK } from "./limits.ts";
 import { nudgeOf } from "./nudge.ts";
 import { type Outcome, RelayError } from "./outcome.ts";
-import type { RenewContext } from "./renew.ts";
 
-type WatchContext = Pick<RenewContext, "overrides" | "now" | "tuning">;
+type WatchContext = Pick<ConfirmContext, "overrides" | "now" | "tuning" | "adopt">;
 
 /** Throws RelayError for what the cluster cannot do now. */
 export async function watch(record: RenewRequest, context: WatchContext): Promise<Outcome> {
@@ -14,13 +14,17 @@ export async function watch(record: RenewRequest, context: WatchContext): Promis
   const override = await context.overrides.get(record.module);
   const isOurs = override?.imageTag === record.tag && nudgeOf(override)?.key === record.key && override.status.imageDigest === look.digest;
   const state = isOurs ? await context.overrides.state(record.module).catch(() => null) : null;
-  if (!state) return { kind: "done", code: "UNWATCHED", detail: { why: isOurs ? "the Module does not say" : "another push followed" } };
+  if (!override || !state)
+    return { kind: "done", code: "UNWATCHED", detail: { why: isOurs ? "the Module does not say" : "another push followed" } };
   const detail = {
     digest: look.digest,
     message: state.message.slice(0, 500),
     pickUpToRunningMs: context.now().getTime() - Date.parse(look.pickedUpAt),
   };
-  if (state.isReady) return { kind: "done", code: "RUNNING", detail };
+  if (state.isReady) {
+    await context.adopt?.(record, override);
+    return { kind: "done", code: "RUNNING", detail };
+  }
   const isLast = look.step >= lastStep(context);
   if (state.isBroken && (isLast || look.step >= WATCH_BELIEVED_LOOK)) return { kind: "done", code: "MODULE_ERROR", detail };
   if (isLast) return { kind: "done", code: "UNWATCHED", detail: { why: "the Module is not ready yet" } };

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { confirm } from "../src/confirm.ts";
+import type { Override } from "../src/cluster/overrides.ts";
 import { decode, type RenewRequest } from "../src/event.ts";
 import { RelayError } from "../src/outcome.ts";
 import { renew } from "../src/renew.ts";
@@ -340,5 +341,22 @@ describe("confirm: whether the module comes up", () => {
     world.take();
     expect(await confirm(world.record, world.context)).toMatchObject({ code: "PICKED_UP" });
     expect(world.take()).toEqual([]);
+  });
+
+  it("is adopted once it is over: at the pick-up only where the Module surely does not say", async () => {
+    const world = await pickedUp();
+    const adopted: string[] = [];
+    const context = { ...world.context, adopt: async (_: RenewRequest, { name }: Override) => void adopted.push(name) };
+    const away = { ...context.overrides, state: () => Promise.reject(new RelayError("CLUSTER_ERROR", "500")) };
+    expect(await confirm(world.record, { ...context, overrides: away })).toMatchObject({ code: "PICKED_UP" });
+    expect(await confirm(world.record, context)).toMatchObject({ code: "PICKED_UP" });
+    await watch(world.atStep(2), context);
+    expect(adopted).toEqual([]);
+    world.cluster.setState(fine);
+    await watch(world.atStep(3), context);
+    expect(adopted).toEqual(["echo"]);
+    world.cluster.setState(null);
+    await confirm(world.record, context);
+    expect(adopted).toEqual(["echo", "echo"]);
   });
 });

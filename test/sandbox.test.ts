@@ -10,6 +10,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import * as z from "zod";
 import { sandboxText } from "../src/cli/sandbox-text.ts";
+import { sourceCommand } from "../src/cli/source/index.ts";
 import { firstPush, watcher } from "../src/cli/sandbox.ts";
 import { openKubernetes } from "../src/cluster/kubernetes.ts";
 import { createSecretReader } from "../src/secrets.ts";
@@ -17,6 +18,7 @@ import { type EraName, ERAS } from "../src/sandbox/deckhouse-eras.ts";
 import { pushImage } from "../src/sandbox/registry-client.ts";
 import { type News, type Sandbox, startSandbox } from "../src/sandbox/sandbox.ts";
 import { type AlarmNews, type PushNews, timeline } from "../src/sandbox/timeline.ts";
+import { runCommand } from "./support/cli.ts";
 import { until } from "./support/wait.ts";
 
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -76,6 +78,28 @@ describe("the sandbox in this process", () => {
     const digest = await up.push();
     await until(() => outcomes(news)).toContain("PICKED_UP");
     expect(up.status()).toContain(digest);
+  });
+
+  it.each<[EraName, string[]]>([
+    ["e5", ["QUEUED", "RESCANNED", "RELEASE_DEPLOYED"]],
+    ["e3", ["QUEUED", "RESCAN_UNSUPPORTED"]],
+  ])("carries a push to a release channel as far as Deckhouse of era %s lets it", async (era, ends) => {
+    const { up, news } = await sandbox(await temporary(), undefined, era);
+    const { channel, registry } = up.ready;
+    const [repository = "", name = ""] = channel.slice(registry.length + 1).split(":");
+    await pushImage(`http://${registry}`, repository, name, { version: "v1.1.0" });
+    await until(() => outcomes(news)).toEqual(ends);
+  });
+
+  it("holds a module source that can be looked into", async () => {
+    const folder = await temporary();
+    const { up } = await sandbox(folder);
+    const source = (...args: readonly string[]) =>
+      runCommand((terminal) => sourceCommand(terminal), ["test", ...args, "--config", join(folder, "relay.yaml")]);
+    expect(await source()).toMatchObject({ exitCode: 0, out: expect.stringMatching(/echo[^]*hello-world/) });
+    expect(await source("hello-world")).toMatchObject({ exitCode: 0, out: expect.stringMatching(/stable +v1\.0\.0/) });
+    await up.push();
+    expect(await source("echo:main-patch-03354")).toMatchObject({ exitCode: 0, out: expect.stringContaining("version.json") });
   });
 
   it("tells of later pushes, also by IPv4 and to what nobody overrides", async () => {

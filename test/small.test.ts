@@ -2,6 +2,8 @@
 import { describe, expect, it } from "vitest";
 import { decodeBody } from "../src/body.ts";
 import { createCircuit } from "../src/circuit.ts";
+import { managedFields } from "../src/cluster/managed.ts";
+import { readFound } from "../src/cluster/read.ts";
 import { recordsOf } from "../src/lambda.ts";
 import { createLimiter } from "../src/limiter.ts";
 import { type ErrorCode, httpStatus, RelayError, toRelayError, TREATMENT } from "../src/outcome.ts";
@@ -134,4 +136,38 @@ it("recordsOf reads Lambda's SQS event, and refuses another event", () => {
     { id: "m", receipt: "r", body: "b", receiveCount: 3, sentAt: "2026-11-18T11:06:40.000Z" },
   ]);
   expect(() => recordsOf({ detail: {} })).toThrow();
+});
+
+describe("managed fields", () => {
+  const entry = (manager: unknown, field = "f:scanInterval", time: unknown = "2026-11-24T12:00:00Z") => ({
+    manager,
+    time,
+    fieldsType: "FieldsV1",
+    fieldsV1: { "f:spec": { [field]: {} } },
+  });
+  const found = (entries?: unknown) =>
+    readFound(
+      {
+        kind: "ModulePullOverride",
+        metadata: { name: "echo", resourceVersion: "1", ...(entries !== undefined && { managedFields: entries }) },
+        spec: { imageTag: "main" },
+      },
+      "v1alpha2",
+    ).override.keeper;
+
+  it.each<[string, unknown]>([
+    ["no text as its manager", entry(7)],
+    ["no text as its time", entry("mpo-relay", "f:scanInterval", 7)],
+    ["fields of another form", { manager: "mpo-relay", fieldsV1: { "f:spec": [] } }],
+    ["no form at all", null],
+  ])("one with %s is left out, and its neighbours count", (_what, broken) => {
+    expect(managedFields.parse([broken, entry("argocd-controller")])).toEqual([
+      { manager: "argocd-controller", time: "2026-11-24T12:00:00Z", spec: ["f:scanInterval"] },
+    ]);
+    expect(found([broken, entry("argocd-controller")])).toBe("Argo CD");
+  });
+
+  it.each([undefined, null, "none", []])("%j are nobody's", (none) => {
+    expect(found(none)).toBeNull();
+  });
 });

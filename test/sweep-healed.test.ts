@@ -135,6 +135,8 @@ describe("a push that nobody tells of", () => {
       },
     ]);
     expect(held("echo")).not.toBe(digest);
+    await configured("20s");
+    expect(await sweep()).toMatchObject({ exitCode: 3, out: expect.stringContaining("dev: 1 queued, and nudged in 3 s unless") });
   });
 
   it("cannot be told where the registry does not answer: 1, and where no cluster can be reached: 2", async () => {

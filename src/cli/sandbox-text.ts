@@ -51,7 +51,7 @@ ${rows.map(([name, ms, mean, max]) => `  ${name.padEnd(10)}${cell(ms)}${"".padEn
 `;
 }
 
-function next({ image, kubeconfig, config, delivery }: ReadyNews): string {
+function next({ image, channel, kubeconfig, config, delivery }: ReadyNews): string {
   const relay = `node ${relative(process.cwd(), process.argv[1] ?? "dist/cli.js")}`;
   return `try next, in another terminal:
 
@@ -63,7 +63,12 @@ function next({ image, kubeconfig, config, delivery }: ReadyNews): string {
     skopeo copy --dest-tls-verify=false docker-daemon:YOUR-IMAGE docker://${image}
     docker tag YOUR-IMAGE ${image} && docker push ${image}
 
+  move a release channel: Deckhouse scans its source at once with --era e4 or e5, and else within three minutes
+    echo '{"version":"v1.1.0"}' > /tmp/version.json; tar -C /tmp -cf /tmp/release.tar version.json; crane append -f /tmp/release.tar -t ${channel}
+    kubectl --kubeconfig ${kubeconfig} get modulereleases
+
   ask the relay
+    ${relay} source test --config ${config}
     ${relay} explain --config ${config} --webhook sandbox --body ${delivery} --no-auth
     ${relay} dlq list --config ${config}
 
@@ -71,7 +76,7 @@ waiting for pushes; Ctrl-C ends everything
 `;
 }
 
-/** What a person pushes by mistake, in plain words; other outcomes stand as they are. */
+/** What a person pushes by mistake, or to a channel, in plain words; other outcomes stand as they are. */
 const PHRASES: Readonly<Record<string, string>> = {
   NOT_OVERRIDDEN: "skipped: no ModulePullOverride has this name",
   TAG_DIFFERS: "skipped: the override follows another tag",
@@ -79,12 +84,15 @@ const PHRASES: Readonly<Record<string, string>> = {
   NOISE_TAG: "skipped: a tag of build tools",
   UNKNOWN_HOST: "skipped: another host than the module source's",
   JOINED: "covered by a newer push's nudge",
+  RESCANNED: "Deckhouse scans the module source",
+  RESCAN_UNSUPPORTED: "this Deckhouse scans the module source by itself alone",
+  RELEASE_DEPLOYED: "a release came of it, and Deckhouse runs it",
   SUPERSEDED: "a newer push or another tag took over",
 };
 
 function pushLine({ outcome, image, digest, why, receivedMs, queuedMs, nudgedMs, pickedUpMs }: PushNews): string {
   const what = `${clock()}  ${image}${digest === null ? "" : ` ${digest.slice(0, 19)}`}`;
-  if (outcome !== "PICKED_UP") return `${what}  ${PHRASES[outcome] ?? outcome}${why === undefined ? "" : `: ${oneLine(why)}`}`;
+  if (outcome !== "PICKED_UP") return `${what}  ${PHRASES[outcome] ?? outcome}${why ? `: ${oneLine(why)}` : ""}`;
   return `${what}  picked up after ${pickedUpMs} ms (received ${receivedMs}, queued ${queuedMs}, nudged ${nudgedMs})`;
 }
 

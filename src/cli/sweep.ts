@@ -24,9 +24,12 @@ interface Result extends Swept {
   /** Names of sources whose webhook is silent. */
   readonly silent: readonly string[];
   readonly queued: number;
+  /** How long what is queued waits for its delivery. */
+  readonly graceMs: number;
 }
 
 const TOLD_EVERY_MS = 2_000;
+/** What it goes by where `tuning.sweep` is off: the default. */
 const BY_HAND_MS = 300_000;
 
 export function sweepCommand(terminal: Terminal): Command {
@@ -98,7 +101,7 @@ async function sweepOne(cluster: string, config: RelayConfig, registry: Registry
       patience,
     );
     const silent = hearings.flatMap(({ source, missed }) => (missed.length > 0 ? [nameOf(source)] : []));
-    return { ...swept, cluster, silent, queued: options.dryRun ? 0 : requests.length };
+    return { ...swept, cluster, silent, queued: options.dryRun ? 0 : requests.length, graceMs };
   } finally {
     overrides.close();
   }
@@ -132,14 +135,12 @@ function progressOf(cluster: string, { err, now }: Terminal): (done: number, all
 function tell(results: readonly Result[], { dryRun }: Options, terminal: Terminal): void {
   const rows = results.flatMap((result) => result.rows);
   if (rows.length > 0) terminal.out(table(["CLUSTER", "OVERRIDE", "STATE", "SOURCE", "HOLDS", "TAG NAMES", "WHY"], rows.map(cellsOf)));
-  for (const { cluster, rows: own, queued, silent, troubles } of results) {
+  for (const { cluster, rows: own, queued, graceMs, silent, troubles } of results) {
     const counts = countsOf(own);
     const states = SWEEP_STATES.map((state) => `${state} ${counts[state]}`).join(", ");
     terminal.out(`${cluster}: ${counted(own.length, "override")}: ${states}`);
     if (queued > 0)
-      terminal.out(
-        `${cluster}: ${queued} queued, and nudged in ${span(patienceOf(BY_HAND_MS).graceMs)} unless a delivery comes first: mpo-relay history`,
-      );
+      terminal.out(`${cluster}: ${queued} queued, and nudged in ${span(graceMs)} unless a delivery comes first: mpo-relay history`);
     const left = own.filter(({ request }) => request !== null).length;
     if (dryRun && left > 0) terminal.out(`${cluster}: ${left} would be queued`);
     for (const source of silent) terminal.out(`${cluster}: the webhook of ${source} is silent: a push came that it did not tell of`);

@@ -2,7 +2,7 @@
  * Whether a GitOps tool keeps an override: what somebody else writes into it is set back with the tool's next look, or is a difference that
  * it shows for ever. So such an override is changed where it is kept, and not in the cluster.
  */
-import * as z from "zod";
+import { type ManagedFields, ownersOf } from "./managed.ts";
 
 /**
  * Tools by the field managers that they write with.
@@ -35,41 +35,19 @@ const MARKS: readonly (readonly [tool: string, key: string, value?: string])[] =
   ["Config Sync", "configmanagement.gke.io/managed", "enabled"],
 ];
 
-/** https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management */
-export const managedFields = z
-  .array(
-    z.looseObject({
-      manager: z.string().default(""),
-      time: z.string().default(""),
-      fieldsV1: z.looseObject({ "f:spec": z.looseObject({}).optional() }).optional(),
-    }),
-  )
-  .nullish()
-  .catch(null);
-
-type Entries = z.output<typeof managedFields> | undefined;
-
-/** When the owner of a field of `spec` last changed something of what it owns; null: nobody owns it, or nobody knows when. */
-export function writtenAt(entries: Entries, field: "f:imageTag"): string | null {
-  const times = ownersOf(entries, field).map(({ time }) => time);
-  return times.filter((time) => !Number.isNaN(Date.parse(time))).toSorted((a, b) => Date.parse(b) - Date.parse(a))[0] ?? null;
-}
-
-const ownersOf = (entries: Entries, field: string) => (entries ?? []).filter(({ fieldsV1 }) => field in (fieldsV1?.["f:spec"] ?? {}));
-
 interface Metadata {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
-  readonly managedFields?: Entries;
+  readonly managedFields: ManagedFields;
 }
 
 /** The tool that owns `spec.scanInterval` or marks the object as its own; null: none that we know. */
-export function keeperOf({ labels, annotations, managedFields: entries }: Metadata): string | null {
+export function keeperOf({ labels, annotations, managedFields }: Metadata): string | null {
   const marked = MARKS.find(([, key, value]) =>
     [labels[key], annotations[key]].some((found) => found !== undefined && (value === undefined || found === value)),
   );
   if (marked) return marked[0];
-  const owners = ownersOf(entries, "f:scanInterval");
+  const owners = ownersOf(managedFields, "f:scanInterval");
   const owned = MANAGERS.find(([, manager]) => owners.some((owner) => manager.test(owner.manager)));
   return owned?.[0] ?? null;
 }

@@ -6,6 +6,7 @@ import type { Channels, ModuleRelease, ModuleSource } from "./channels.ts";
 import type * as library from "./client-node.ts";
 import type { Connection } from "./connection.ts";
 import { isNotFound, toClusterError } from "./errors.ts";
+import { managedFields, ownersOf } from "./managed.ts";
 import { GROUP, MANAGER } from "./read.ts";
 
 const VERSION = "v1alpha1";
@@ -61,12 +62,6 @@ const text = z
   .string()
   .nullish()
   .transform((value) => value || null);
-// https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
-const managed = z.looseObject({
-  manager: z.string().default(""),
-  time: z.string().default(""),
-  fieldsV1: z.looseObject({ "f:spec": z.looseObject({ "f:scanInterval": z.unknown().optional() }).optional() }).optional(),
-});
 /** Names what is read, and so leaves out the rest: the registry and its credentials. */
 const source = z
   .object({
@@ -74,14 +69,13 @@ const source = z
     metadata: z.object({
       name: z.string().min(1),
       resourceVersion: z.string().min(1),
-      managedFields: z.array(managed.catch({ manager: "", time: "" })).default([]),
+      managedFields,
     }),
     spec: z.object({ scanInterval: text }),
   })
-  .transform(({ metadata: { name, resourceVersion, managedFields }, spec: { scanInterval } }): ModuleSource => {
-    const isOurs = ({ manager, fieldsV1 }: z.infer<typeof managed>) =>
-      manager === MANAGER && fieldsV1?.["f:spec"]?.["f:scanInterval"] !== undefined;
-    return { name, resourceVersion, scanInterval, rescannedAt: managedFields.find(isOurs)?.time || null };
+  .transform(({ metadata: { name, resourceVersion, managedFields: entries }, spec: { scanInterval } }): ModuleSource => {
+    const ours = ownersOf(entries, "f:scanInterval").find(({ manager }) => manager === MANAGER);
+    return { name, resourceVersion, scanInterval, rescannedAt: ours?.time ?? null };
   });
 
 const release = z

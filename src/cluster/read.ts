@@ -2,7 +2,8 @@
 import * as z from "zod";
 import { problems } from "../event.ts";
 import { RelayError } from "../outcome.ts";
-import { keeperOf, managedFields, writtenAt } from "./gitops.ts";
+import { keeperOf } from "./gitops.ts";
+import { managedFields, writtenAt } from "./managed.ts";
 import type { ModuleState, Override } from "./overrides.ts";
 
 export const GROUP = "deckhouse.io";

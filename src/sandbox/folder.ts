@@ -54,6 +54,7 @@ export async function writeRelayConfig(folder: string, { repo, port }: { repo: s
       {
         repo,
         name: "test",
+        rescan: true,
         registry: { plainHttp: true },
         aliases: [repo.replace(/^localhost/, "127.0.0.1"), repo.replace(/^localhost/, "[::1]")],
       },

@@ -24,24 +24,33 @@ export interface Registry {
   close(): Promise<void>;
 }
 
-/** `port` 0: a free one; a taken one is replaced. `notify` null: nobody is told. `log` takes one line for a person. */
+/** `port` 0: a free one; a taken one is replaced. `notify` null: nobody is told. `seed` pushes to the URL what nobody is told of. `log` takes one line for a person. */
 export async function startRegistry(options: {
   port: number;
   notify: Notify | null;
+  seed?: (url: string) => Promise<void>;
   log: (line: string) => void;
   limits?: Partial<Limits>;
 }): Promise<Registry> {
   const store = new RegistryStore({ ...LIMITS, ...options.limits });
-  const notifier = options.notify === null ? null : startNotifier(options.notify, options.log);
+  let notifier: Notifier | null = null;
   const instanceID = randomUUID();
   const listening = await listenOnLoopback(
     () => createServer((request, response) => void serve({ store, notifier, instanceID, log: options.log }, request, response)),
     options.port,
   );
+  const url = `http://localhost:${listening.port}`;
+  try {
+    await options.seed?.(url);
+  } catch (error) {
+    await listening.close();
+    throw error;
+  }
+  notifier = options.notify === null ? null : startNotifier(options.notify, options.log);
   return {
     port: listening.port,
     moved: listening.moved,
-    url: `http://localhost:${listening.port}`,
+    url,
     resolve: (repository, reference) => store.manifest(repository, reference)?.digest ?? null,
     async close() {
       await Promise.all([listening.close(), notifier?.close()]);

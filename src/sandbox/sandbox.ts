@@ -9,12 +9,14 @@ import { logTo, toAll } from "../observe.ts";
 import { startRelay } from "../relay.ts";
 import { kubernetesPort } from "./deckhouse-kubernetes.ts";
 import { type EraName, eraOf } from "./deckhouse-eras.ts";
+import { startSources } from "./deckhouse-sources.ts";
 import { startDeckhouse } from "./deckhouse.ts";
-import { createExample, firstLook, MODULE, SOURCE_PATH, TAG } from "./example.ts";
+import { CHANNEL, createExample, firstLook, MODULE, policyOf, seedRegistry, SOURCE_PATH, TAG } from "./example.ts";
 import { leaveFolder, markFolder, takeFolder, writeKubeconfig, writeRelayConfig, writeSecret } from "./folder.ts";
 import { startKubernetesApi } from "./kubernetes-api.ts";
 import { forwardFromIpv6, reservePort } from "./loopback.ts";
 import { pushImage, resolveDigest } from "./registry-client.ts";
+import { releaseRegistry } from "./registry-release.ts";
 import { startRegistry } from "./registry.ts";
 import { type AlarmNews, type PushNews, timeline } from "./timeline.ts";
 
@@ -25,7 +27,10 @@ interface MovedNews {
   readonly wanted: number;
   readonly port: number;
 }
-/** Where everything is. `image` is the reference whose pushes renew the example's override; paths are relative to the working directory. */
+/**
+ * Where everything is. `image` is the reference whose pushes renew the example's override, `channel` the release channel that its other
+ * module follows; paths are relative to the working directory.
+ */
 export interface ReadyNews {
   readonly event: "ready";
   readonly pid: number;
@@ -38,6 +43,7 @@ export interface ReadyNews {
   readonly deckhouse: string;
   readonly delivery: string;
   readonly image: string;
+  readonly channel: string;
 }
 export type News = MovedNews | ReadyNews | PushNews | AlarmNews;
 
@@ -95,6 +101,7 @@ async function bringUp(
   const registry = await startRegistry({
     port: ports.registry,
     notify: { url: `http://127.0.0.1:${edge.port}/hooks/sandbox`, token, sent },
+    seed: seedRegistry,
     log,
   });
   stops.push(() => registry.close());
@@ -104,15 +111,21 @@ async function bringUp(
   if (edge.moved) tell({ event: "moved", what: "relay", wanted: ports.relay, port: edge.port });
 
   const repo = `localhost:${registry.port}/${SOURCE_PATH}`;
-  const api = await startKubernetesApi({ token: crypto.randomUUID(), served: eraOf(era).served });
+  const { served, sourcesHaveInterval, releases } = eraOf(era);
+  const api = await startKubernetesApi({ token: crypto.randomUUID(), served });
   stops.push(() => api.close());
+  api.setScannable(sourcesHaveInterval);
   createExample(api.store, repo, era);
   const kubeconfig = await writeKubeconfig(folder, api.kubeconfig());
 
-  const kube = kubernetesPort({ server: api.url, ca: api.ca, token: api.systemToken });
+  const access = { server: api.url, ca: api.ca, token: api.systemToken };
+  const kube = kubernetesPort(access);
   stops.push(() => kube.close());
   const deckhouse = startDeckhouse({ era, kube, resolveDigest, deployMs: DEPLOY_MS, restartMs: RESTART_MS, log });
   stops.push(() => deckhouse.stop());
+  const overrides = served[0] ?? "v1alpha2";
+  const deckhouseSources = startSources({ kube: access, overrides, registry: releaseRegistry, policyOf, log });
+  stops.push(() => deckhouseSources.stop());
   await firstLook(api.store);
 
   const file = await writeRelayConfig(folder, { repo, port: edge.port });
@@ -132,9 +145,10 @@ async function bringUp(
     kubernetes: api.url,
     kubeconfig: here(kubeconfig),
     config: here(file),
-    deckhouse: eraOf(era).releases,
+    deckhouse: releases,
     delivery: here(delivery),
     image: `${repo}/${MODULE}:${TAG}`,
+    channel: `${repo}/${CHANNEL.module}/release:${CHANNEL.name}`,
   };
   tell(ready);
   return {

@@ -3,61 +3,15 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { CustomObjectsApi, PatchStrategy, setHeaderOptions } from "@kubernetes/client-node";
 import { expect, onTestFinished, test } from "vitest";
-import * as z from "zod";
-import { MARK } from "../../src/adoption.ts";
-import { nudgeAnnotations } from "../../src/nudge.ts";
-import { type Cluster, startCluster } from "./cluster.ts";
+import { startCluster } from "./cluster.ts";
+import { adminOf } from "./intervals.ts";
 import { temporaryFolder } from "./parts/child.ts";
 import { serveRelay } from "./relay.ts";
 import { eventually } from "./wait.ts";
 import { startWorld } from "./world.ts";
 
 const CLI = join(import.meta.dirname, "../../dist/cli.js");
-const DIGEST = `sha256:${"a".repeat(64)}`;
-const KIND = { group: "deckhouse.io", version: "v1alpha2", plural: "modulepulloverrides" };
-const MERGE = setHeaderOptions("Content-Type", PatchStrategy.MergePatch);
-const seen = z.object({
-  metadata: z.object({ name: z.string(), annotations: z.record(z.string(), z.string()).default({}) }),
-  spec: z.object({ scanInterval: z.string() }),
-});
-
-function adminOf({ kube }: Cluster) {
-  const api = kube.config(kube.adminToken).makeApiClient(CustomObjectsApi);
-  return {
-    patch: async (name: string, body: object) => void (await api.patchClusterCustomObject({ ...KIND, name, body }, MERGE)),
-    /** As a registry's push and Deckhouse after it leave an override. */
-    async pushed(name: string) {
-      const at = new Date(Date.now() - 3_600_000);
-      const push = {
-        key: "aaaaaaaaaaaa",
-        tag: "main",
-        digest: DIGEST,
-        index: false,
-        webhook: "registry",
-        source: null,
-        pushedAt: null,
-        receivedAt: at.toISOString(),
-      };
-      const body = { metadata: { annotations: nudgeAnnotations(push, 0, null, at) }, spec: { scanInterval: "15s" } };
-      await api.patchClusterCustomObject({ ...KIND, name, body }, MERGE);
-      const status = { message: "Ready", imageDigest: DIGEST, updatedAt: "2026-01-02T03:04:05Z" };
-      await api.patchClusterCustomObjectStatus({ ...KIND, name, body: { status } }, MERGE);
-    },
-    /** `kubectl apply --server-side` */
-    apply: async (name: string, spec: object, fieldManager: string) => {
-      const body = { apiVersion: "deckhouse.io/v1alpha2", kind: "ModulePullOverride", metadata: { name }, spec };
-      const options = setHeaderOptions("Content-Type", PatchStrategy.ServerSideApply);
-      await api.patchClusterCustomObject({ ...KIND, name, body, fieldManager, force: true }, options);
-    },
-    async read(name: string): Promise<{ interval: string; mark: unknown }> {
-      const { metadata, spec } = seen.parse(await api.getClusterCustomObject({ ...KIND, name }));
-      const text = metadata.annotations[MARK];
-      return { interval: spec.scanInterval, mark: text === undefined ? null : JSON.parse(text) };
-    },
-  };
-}
 
 /** `mpo-relay` as an operator calls it. `until`: it is killed once it says so. */
 async function call(args: readonly string[], until?: RegExp): Promise<{ code: number | null; out: string; err: string }> {

@@ -33,6 +33,8 @@ export interface World {
   resolve(module: string): Promise<string | null>;
   /** Writes a relay.yaml for one cluster; a role that the process has not is left out of it. Gives its path. */
   writeConfig(file: string, options: ConfigOptions): Promise<string>;
+  /** Switches the registry's notifications off or on; it starts anew for that, and forgets what it had not delivered. */
+  setNotifying(isNotifying: boolean): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -151,6 +153,7 @@ async function build(
       await writeFile(path, stringify({ ...(edge && ofEdge), clusters, tuning, ...more }));
       return path;
     },
+    setNotifying: (isNotifying) => registry.restart(isNotifying ? [hook] : []),
     stop,
   };
 }

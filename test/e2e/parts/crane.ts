@@ -37,16 +37,18 @@ export interface Crane {
   copy(from: string, to: string): Promise<void>;
 }
 
-/** crane, ready to use. It talks plain HTTP to loopback addresses by itself. */
-export async function openCrane(): Promise<Crane> {
-  const program = join(await install(crane), "crane");
+/** crane, ready to use. It talks plain HTTP to loopback addresses by itself. `dockerConfig`: the folder of a config.json by which it logs in. */
+export async function openCrane({ dockerConfig }: { dockerConfig?: string } = {}): Promise<Crane> {
+  const path = join(await install(crane), "crane");
+  const options = { env: { ...process.env, ...(dockerConfig !== undefined && { DOCKER_CONFIG: dockerConfig }) } };
+  const callCrane = (...args: readonly string[]) => run(path, args, options);
   const append = async (reference: string, ...more: readonly string[]): Promise<string> => {
     const folder = await temporaryFolder("image");
     try {
       await writeFile(join(folder.path, "module.txt"), randomBytes(32).toString("hex"));
       const layer = join(folder.path, "layer.tar");
       await run("tar", ["-C", folder.path, "-cf", layer, "module.txt"]);
-      return await run(program, ["append", "--oci-empty-base", "--new_layer", layer, "--new_tag", reference, ...more]);
+      return await callCrane("append", "--oci-empty-base", "--new_layer", layer, "--new_tag", reference, ...more);
     } finally {
       await folder.remove();
     }
@@ -58,17 +60,16 @@ export async function openCrane(): Promise<Crane> {
       await append("module:main", "--output", archive);
       return archive;
     },
-    pushArchive: async (archive, reference) => digestIn(await run(program, ["push", archive, reference])),
-    tag: async (reference, tag) => void (await run(program, ["tag", reference, tag])),
-    ls: async (repository) => lines(await run(program, ["ls", repository])),
-    digest: async (reference, platform) =>
-      (await run(program, ["digest", ...(platform ? ["--platform", platform] : []), reference])).trim(),
-    manifest: (reference) => run(program, ["manifest", reference]),
+    pushArchive: async (archive, reference) => digestIn(await callCrane("push", archive, reference)),
+    tag: async (reference, tag) => void (await callCrane("tag", reference, tag)),
+    ls: async (repository) => lines(await callCrane("ls", repository)),
+    digest: async (reference, platform) => (await callCrane("digest", ...(platform ? ["--platform", platform] : []), reference)).trim(),
+    manifest: (reference) => callCrane("manifest", reference),
     files: async (reference, ...contents) => {
       const folder = await temporaryFolder("export");
       try {
         const archive = join(folder.path, "image.tar");
-        await run(program, ["export", reference, archive]);
+        await callCrane("export", reference, archive);
         const entries = lines(await run("tar", ["-tvf", archive])).filter((line) => !line.startsWith("d"));
         const paths = entries.map((line) => line.split(/\s+/)[5] ?? ""); // mode, owner, size, date, time, path
         return { paths: paths.toSorted(), contents: await Promise.all(contents.map((path) => run("tar", ["-xOf", archive, path]))) };
@@ -76,7 +77,7 @@ export async function openCrane(): Promise<Crane> {
         await folder.remove();
       }
     },
-    copy: async (from, to) => void (await run(program, ["copy", from, to])),
+    copy: async (from, to) => void (await callCrane("copy", from, to)),
   };
 }
 

@@ -44,8 +44,8 @@ export interface Registry {
   readonly host: string;
   /** The digest that the tag resolves to; null where there is none. */
   resolve(repository: string, tag: string): Promise<string | null>;
-  /** Ends it as a service manager does, and starts it again over the same images. */
-  restart(): Promise<void>;
+  /** Ends it as a service manager does, and starts it again over the same images. `hooks`: those that it notifies from then on. */
+  restart(hooks?: readonly Hook[]): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -68,14 +68,11 @@ export async function startRegistry(options: {
   const host = `127.0.0.1:${options.port ?? (await freePort())}`;
   const folder = await temporaryFolder("registry");
   const file = join(folder.path, "config.yml");
-  await writeFile(
-    file,
-    JSON.stringify({
-      ...configuration(host, join(folder.path, "images"), options.hooks),
-      ...(options.token && { auth: { token: options.token } }),
-    }),
-    { mode: 0o600 },
-  );
+  const configure = (hooks: readonly Hook[]) => {
+    const auth = options.token && { auth: { token: options.token } };
+    return writeFile(file, JSON.stringify({ ...configuration(host, join(folder.path, "images"), hooks), ...auth }), { mode: 0o600 });
+  };
+  await configure(options.hooks);
   const start = () =>
     serve({
       name: "registry",
@@ -94,8 +91,9 @@ export async function startRegistry(options: {
       if (!answer.ok) throw new Error(`registry: HEAD ${repository}:${tag} answered ${answer.status}`);
       return answer.headers.get("docker-content-digest");
     },
-    restart: async () => {
+    restart: async (hooks) => {
       await service.stop("SIGTERM");
+      if (hooks) await configure(hooks);
       service = await start();
     },
     stop: async () => {
