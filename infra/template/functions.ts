@@ -1,6 +1,7 @@
 /** The functions, as serverless.yml takes them. Their variables hold addresses and no secret: those are read by reference while they run. */
 import type { RelayConfig } from "../../src/config.ts";
-import { consumerOf, type Deployed, EDGE, JOURNAL, queueOf, roleOf, sweepOf, UNPARSED_QUEUE } from "./names.ts";
+import { type Inbox, INBOX_TIMEOUT_SECONDS, inboxesOf } from "./inboxes.ts";
+import { consumerOf, deliveriesOf, type Deployed, EDGE, inboxOf, JOURNAL, queueOf, roleOf, sweepOf, UNPARSED_QUEUE } from "./names.ts";
 import { CONSUMER_TIMEOUT_SECONDS } from "./queues.ts";
 import type { Settings } from "./settings.ts";
 
@@ -8,25 +9,42 @@ const CONFIG = "dist/lambda/relay.json";
 
 export function functions(config: RelayConfig, settings: Settings, { clusters }: Deployed): Record<string, unknown> {
   const consumed = clusters.filter((cluster) => cluster.consumed);
-  return Object.assign({ [EDGE]: edge(config, settings, clusters) }, ...consumed.map((cluster) => ofCluster(config, cluster)));
+  const stores = {
+    MPO_RELAY_CONFIG: CONFIG,
+    ...Object.assign({}, ...clusters.map(({ name, id }) => variable(config.clusters[name]?.queue, queueOf(id)))),
+    ...variable(config.unparsed, UNPARSED_QUEUE),
+    ...variable(config.journal, JOURNAL),
+  };
+  return Object.assign(
+    { [EDGE]: edge(settings, stores) },
+    ...inboxesOf(config).map((each) => inbox(config, each, stores)),
+    ...consumed.map((cluster) => ofCluster(config, cluster)),
+  );
 }
 
-function edge(config: RelayConfig, { http }: Settings, clusters: Deployed["clusters"]) {
-  const queues = clusters.map(({ name, id }) => variable(config.clusters[name]?.queue, queueOf(id)));
+function edge({ http }: Settings, environment: object) {
   return {
     description: "Takes deliveries of registries and stores them in the clusters' queues",
     ...bundle("edge", EDGE),
     timeout: 10, // seconds; a sender waits 1 to 10
-    // No reservedConcurrency: it is a ceiling too, and a delivery beyond it is answered 429, which most registries take for good: a lost push.
+    // No reservedConcurrency: it is a ceiling too, and a delivery beyond it is answered 429, which a registry that sends once takes for good: a lost push.
     // Anybody may call; who is who, the relay decides by each webhook's own secret.
     ...(http === "url" ? { url: true } : { events: [{ httpApi: "*" }] }),
-    environment: Object.assign(
-      { MPO_RELAY_CONFIG: CONFIG },
-      ...queues,
-      variable(config.unparsed, UNPARSED_QUEUE),
-      variable(config.journal, JOURNAL),
-    ),
+    environment,
   };
+}
+
+/** Its variables are the edge's, and the queue that it takes from. */
+function inbox({ webhooks }: RelayConfig, { webhook, id }: Inbox, stores: object) {
+  const arn = { "Fn::GetAtt": [deliveriesOf(id), "Arn"] };
+  const taker = {
+    description: `Takes deliveries for the webhook ${webhook} from its queue`,
+    ...bundle("inbox", inboxOf(id)),
+    timeout: INBOX_TIMEOUT_SECONDS,
+    environment: { ...stores, MPO_RELAY_WEBHOOK: webhook, ...variable(webhooks[webhook]?.queue, deliveriesOf(id)) },
+    events: [{ sqs: { arn, batchSize: 10, functionResponseType: "ReportBatchItemFailures" } }],
+  };
+  return { [inboxOf(id)]: taker };
 }
 
 function ofCluster(config: RelayConfig, { name, id }: Deployed["clusters"][number]) {

@@ -3,6 +3,7 @@ import type { Problem, RelayConfig } from "../../src/config.ts";
 import { problemText } from "../../src/config/problem.ts";
 import { readConfiguration } from "./configuration.ts";
 import { functions } from "./functions.ts";
+import { inboxes } from "./inboxes.ts";
 import { journal } from "./journal.ts";
 import { deadLettersOf, type Deployed, idOf, JOURNAL, queueOf, type Resources, UNPARSED_QUEUE } from "./names.ts";
 import { queues } from "./queues.ts";
@@ -20,6 +21,7 @@ export function stackOf(config: RelayConfig, settings: Settings): Stack {
   const deployed = deployedOf(config, settings);
   const Resources = {
     ...queues(deployed),
+    ...inboxes(config),
     ...journal,
     ...roles(config, settings, deployed),
   };

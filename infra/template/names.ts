@@ -24,19 +24,25 @@ export const JOURNAL = "Journal";
 export const queueOf = (id: string) => `Queue${id}`;
 export const deadLettersOf = (id: string) => `DeadLetters${id}`;
 
+/** Of a webhook whose deliveries come from a queue, by the webhook's name. */
+export const deliveriesOf = (id: string) => `Deliveries${id}`;
+export const undeliveredOf = (id: string) => `Undelivered${id}`;
+export const ruleOf = (id: string) => `Pushes${id}`;
+
 /** Keys of serverless.yml's `functions`; each function is called `<service>-<stage>-<key>`. */
 export const EDGE = "edge";
 export const consumerOf = (id: string) => `consumer${id}`;
 export const sweepOf = (id: string) => `sweep${id}`;
+export const inboxOf = (id: string) => `inbox${id}`;
 
 /** Logical ids of what belongs to a function of that key. The first two are made by osls, in this form. */
 export const lambdaOf = (key: string) => `${capital(key)}LambdaFunction`;
 export const logsOf = (key: string) => `${capital(key)}LogGroup`;
 export const roleOf = (key: string) => `${capital(key)}Role`;
 
-/** `stage-1` → `Stage1`. Several names may have one id: the caller refuses that. */
-export function idOf(cluster: string): string {
-  return cluster
+/** A cluster's, or a webhook's: `stage-1` → `Stage1`. Several names may have one id: the caller refuses that. */
+export function idOf(name: string): string {
+  return name
     .split(/[^A-Za-z0-9]+/)
     .map(capital)
     .join("");

@@ -32,9 +32,9 @@ function ofCluster(id: string): Resources {
 }
 
 /** No other queue may move its dead letters here, where they would be taken for records. */
-const NOBODYS_LETTERS = { RedriveAllowPolicy: { redrivePermission: "denyAll" } };
+export const NOBODYS_LETTERS = { RedriveAllowPolicy: { redrivePermission: "denyAll" } };
 
-const queue = (properties: Resource["Properties"]): Resource => ({
+export const queue = (properties: Resource["Properties"]): Resource => ({
   Type: "AWS::SQS::Queue",
   DeletionPolicy: "Retain",
   UpdateReplacePolicy: "Retain",
@@ -42,12 +42,12 @@ const queue = (properties: Resource["Properties"]): Resource => ({
 });
 
 /** TLS or nothing. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-security-best-practices.html */
-function encrypted(name: string): Resources {
+export function encrypted(name: string, allowed: readonly object[] = []): Resources {
   const Resource = { "Fn::GetAtt": [name, "Arn"] };
   const Condition = { Bool: { "aws:SecureTransport": "false" } };
-  const Statement = [{ Effect: "Deny", Principal: "*", Action: "sqs:*", Resource, Condition }];
-  const PolicyDocument = { Version: "2012-10-17", Statement };
+  const plain = { Effect: "Deny", Principal: "*", Action: "sqs:*", Resource, Condition };
+  const PolicyDocument = { Version: "2012-10-17", Statement: [plain, ...allowed] };
   // It stays with the queue that stays.
   const kept = { DeletionPolicy: "Retain", UpdateReplacePolicy: "Retain" } as const;
-  return { [`TlsOf${name}`]: { Type: "AWS::SQS::QueuePolicy", ...kept, Properties: { Queues: [{ Ref: name }], PolicyDocument } } };
+  return { [`PolicyOf${name}`]: { Type: "AWS::SQS::QueuePolicy", ...kept, Properties: { Queues: [{ Ref: name }], PolicyDocument } } };
 }

@@ -1,7 +1,8 @@
 /** What a relay.yaml may say elsewhere and the stack cannot do: each with its place, the reason, and what to write. */
 import type { ClusterConfig, Problem, QueueForm, RelayConfig } from "../../src/config.ts";
 import { pathText } from "../../src/config/problem.ts";
-import { consumerOf, idOf } from "./names.ts";
+import { inboxesOf } from "./inboxes.ts";
+import { consumerOf, idOf, inboxOf } from "./names.ts";
 import { clusterSecrets, edgeSecrets, type Reference } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 
@@ -14,7 +15,13 @@ export function refusalsOf(config: RelayConfig, settings: Settings): Problem[] {
   return [
     ...webhooks(config),
     ...Object.entries(config.clusters).flatMap(([name, cluster]) => clusterProblems(name, cluster)),
-    ...names(Object.keys(config.clusters), settings),
+    ...names("clusters", Object.keys(config.clusters), consumerOf, settings),
+    ...names(
+      "webhooks",
+      inboxesOf(config).map(({ webhook }) => webhook),
+      inboxOf,
+      settings,
+    ),
     ...place("unparsed", config.unparsed, "MPO_RELAY_UNPARSED"),
     ...journal(config.journal),
     ...variables(config),
@@ -29,20 +36,17 @@ function webhooks({ webhooks }: RelayConfig): Problem[] {
   const all = Object.entries(webhooks);
   if (all.length === 0)
     return [problem("webhooks", "there is none, so nobody could push", "write webhooks: { NAME: { provider: …, secret: ssm:… } }")];
-  return all
-    .filter(([, { queue }]) => queue)
-    .map(([name]) =>
-      problem(
-        `webhooks.${name}.queue`,
-        "only mpo-relay serve takes deliveries from a queue",
-        "take it out here, and run serve beside the functions",
-      ),
-    );
+  return all.flatMap(([name, { provider, queue }]) => {
+    if (!queue) return [];
+    const at = pathText(["webhooks", name, "queue"]);
+    if (provider === "ecr") return place(at, queue, variableFor(name));
+    return [problem(at, "the stack fills queues with ECR's pushes alone", "take it out here, and run mpo-relay serve for this webhook")];
+  });
 }
 
 function clusterProblems(name: string, { queue, deadLetters, kubernetes }: ClusterConfig): Problem[] {
   const at = pathText(["clusters", name]);
-  const found = place(`${at}.queue`, queue, `${name.toUpperCase().replaceAll(/[^A-Z0-9]+/g, "_")}_QUEUE`);
+  const found = place(`${at}.queue`, queue, variableFor(name));
   if (deadLetters) found.push(problem(`${at}.deadLetters`, "the stack makes this queue too", "leave it out"));
   if (kubernetes?.kind === "inCluster")
     found.push(problem(`${at}.kubernetes.inCluster`, "a function is in no cluster", `write server, ca and token; or ${BY_WORKER}`));
@@ -50,6 +54,7 @@ function clusterProblems(name: string, { queue, deadLetters, kubernetes }: Clust
     found.push(problem(`${at}.kubernetes.kubeconfig`, NO_FILE, parameterFor(`clusters.${name}.kubeconfig`)));
   return found;
 }
+const variableFor = (name: string) => `${name.toUpperCase().replaceAll(/[^A-Z0-9]+/g, "_")}_QUEUE`;
 const BY_WORKER = "leave kubernetes out, and a worker inside consumes (infra/in-cluster.md)";
 const NO_FILE = "a function has no such file";
 const parameterFor = (path: string) => {
@@ -73,26 +78,28 @@ function journal(form: RelayConfig["journal"]): Problem[] {
 }
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html */
-function variables({ clusters, unparsed, journal: table }: RelayConfig): Problem[] {
-  const queues = Object.entries(clusters).map(([name, { queue }]) => ({ path: pathText(["clusters", name, "queue"]), form: queue }));
+function variables({ webhooks: hooks, clusters, unparsed, journal: table }: RelayConfig): Problem[] {
+  const queuesOf = (of: string, all: Readonly<Record<string, { readonly queue: QueueForm | null }>>) =>
+    Object.entries(all).map(([name, { queue }]) => ({ path: pathText([of, name, "queue"]), form: queue }));
+  const queues = [...queuesOf("clusters", clusters), ...queuesOf("webhooks", hooks)];
   const named = [...queues, { path: "unparsed", form: unparsed }, { path: "journal", form: table }].flatMap(({ path, form }) =>
     form?.kind === "env" ? [{ path, name: form.name }] : [],
   );
   return named.flatMap(({ path, name }, index) => {
     const other = named.slice(0, index).find((each) => each.name === name);
     if (other) return [problem(path, `${other.path} has this variable`, "write another name: each gets an address of its own")];
-    const isTaken = /^(?:AWS|LAMBDA|NODE)_|^MPO_RELAY_(?:CONFIG|CLUSTER)$|^(?:PATH|TZ|LANG)$|^_|^.$/.test(name);
+    const isTaken = /^(?:AWS|LAMBDA|NODE)_|^MPO_RELAY_(?:CONFIG|CLUSTER|WEBHOOK)$|^(?:PATH|TZ|LANG)$|^_|^.$/.test(name);
     return isTaken
       ? [problem(path, "the function has this variable already, or may not", "write another name, for example one that ends in _QUEUE")]
       : [];
   });
 }
 
-function names(clusters: readonly string[], { service, stage }: Settings): Problem[] {
-  return clusters.flatMap((name, index) => {
-    const at = pathText(["clusters", name]);
-    const other = clusters.slice(0, index).find((each) => idOf(each) === idOf(name));
-    const length = `${service}-${stage}-${consumerOf(idOf(name))}`.length;
+function names(of: string, all: readonly string[], longest: (id: string) => string, { service, stage }: Settings): Problem[] {
+  return all.flatMap((name, index) => {
+    const at = pathText([of, name]);
+    const other = all.slice(0, index).find((each) => idOf(each) === idOf(name));
+    const length = `${service}-${stage}-${longest(idOf(name))}`.length;
     return [
       ...(other === undefined
         ? []

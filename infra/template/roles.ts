@@ -1,10 +1,13 @@
 /** One role per function, with what it does and nothing else; test/infra.test.ts holds the same list. */
 import type { RelayConfig } from "../../src/config.ts";
+import { inboxesOf } from "./inboxes.ts";
 import {
   consumerOf,
   deadLettersOf,
+  deliveriesOf,
   type Deployed,
   EDGE,
+  inboxOf,
   JOURNAL,
   logsOf,
   queueOf,
@@ -38,6 +41,22 @@ export function roles(config: RelayConfig, settings: Settings, { clusters }: Dep
       ...reads(edgeSecrets(config), settings),
     ],
   };
+  const ofInboxes = inboxesOf(config).map(({ id }): Role => ({
+    settings,
+    key: inboxOf(id),
+    inVpc: false,
+    statements: [
+      // the trigger's; ChangeMessageVisibility hides what could not be stored
+      allow(["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"], arnOf(deliveriesOf(id))),
+      allow(
+        ["sqs:SendMessage"],
+        clusters.map((cluster) => arnOf(queueOf(cluster.id))),
+      ),
+      // GetQueueAttributes is the number of unread deliveries
+      allow(["sqs:SendMessage", "sqs:GetQueueAttributes"], arnOf(UNPARSED_QUEUE)),
+      ...note("dynamodb:UpdateItem"),
+    ],
+  }));
   const ofClusters = clusters
     .filter(({ consumed }) => consumed)
     .flatMap(({ name, id }): Role[] => {
@@ -59,7 +78,7 @@ export function roles(config: RelayConfig, settings: Settings, { clusters }: Dep
         { settings, key: sweepOf(id), inVpc, statements: sweep },
       ];
     });
-  return Object.fromEntries([edge, ...ofClusters].map((each) => [roleOf(each.key), role(each)]));
+  return Object.fromEntries([edge, ...ofInboxes, ...ofClusters].map((each) => [roleOf(each.key), role(each)]));
 }
 
 const arnOf = (name: string) => ({ "Fn::GetAtt": [name, "Arn"] });

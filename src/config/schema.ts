@@ -123,8 +123,10 @@ const lambda = block({
   maximumConcurrency: z.int().min(2, "Lambda allows no fewer than 2").max(1000).default(2),
   vpc: optional(
     block({
-      securityGroupIds: z.array(z.string().regex(/^sg-[0-9a-f]+$/, "not a security group's id: sg-…")).min(1, "names none"),
-      subnetIds: z.array(z.string().regex(/^subnet-[0-9a-f]+$/, "not a subnet's id: subnet-…")).min(1, "names none"),
+      securityGroupIds: z
+        .array(z.string().regex(/^sg-(?:[0-9a-f]{8}|[0-9a-f]{17})$/, "not a security group's id: sg-…"))
+        .min(1, "names none"),
+      subnetIds: z.array(z.string().regex(/^subnet-(?:[0-9a-f]{8}|[0-9a-f]{17})$/, "not a subnet's id: subnet-…")).min(1, "names none"),
     }),
   ),
 });
