@@ -9,7 +9,7 @@ import * as z from "zod";
 import { consumerOf, EDGE, inboxOf, lambdaOf, logsOf, roleOf, sweepOf } from "../infra/template/names.ts";
 import { MAX_RECEIVES } from "../src/limits.ts";
 import { check, type Template, templateSchema } from "./support/cloudformation.ts";
-import { rightsOf } from "./support/iam.ts";
+import { rightsOf, rightsOfPolicy } from "./support/iam.ts";
 import { DENIED_TO_ITSELF, LARGE, LARGE_SETTINGS } from "./support/stack.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -374,12 +374,20 @@ describe("the roles", () => {
     expect(rightsOf(properties(`${name}Role`))).toEqual([...(WRITTEN[name] ?? []), ...logs(name)].toSorted());
   });
 
-  test("there is no other, and no policy beside them", () => {
-    expect(typed(/^AWS::IAM::/).toSorted()).toEqual(
-      Object.keys(WRITTEN)
-        .map((name) => `${name}Role`)
-        .toSorted(),
+  test("a worker inside its cluster may do this, whoever it runs as", () => {
+    const looks = ["sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:ChangeMessageVisibility"];
+    expect(rightsOfPolicy(properties("WorkerInsidePolicy"))).toEqual(
+      [
+        ...each("QueueInside", ...looks, "sqs:DeleteMessage", "sqs:SendMessage"),
+        ...each("DeadLettersInside", ...looks, "sqs:GetQueueUrl", "sqs:SendMessage"),
+        ...each("Journal", "dynamodb:UpdateItem"),
+      ].toSorted(),
     );
+  });
+
+  test("there is no other, and no policy beside them", () => {
+    const names = Object.keys(WRITTEN).map((name) => `${name}Role`);
+    expect(typed(/^AWS::IAM::/).toSorted()).toEqual([...names, "WorkerInsidePolicy"].toSorted());
   });
 
   test("let somebody read every secret that the configuration names", () => {

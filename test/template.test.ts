@@ -66,8 +66,8 @@ describe("a cluster", () => {
 
 describe("what is off", () => {
   test("the journal: nobody may write to the table", async () => {
-    const { edge, EdgeRole, ConsumerDevRole, SweepDevRole } = await made({ ...LARGE, journal: "off" });
-    expect(JSON.stringify([edge, EdgeRole, ConsumerDevRole, SweepDevRole])).not.toMatch(/dynamodb|Journal/);
+    const { Journal: _stays, ...others } = await made({ ...LARGE, journal: "off" });
+    expect(JSON.stringify(others)).not.toMatch(/dynamodb|Journal/);
   });
 
   test("the sweep: its clock stands still", async () => {
@@ -150,6 +150,11 @@ describe("refused is", () => {
       "the user's kubeconfig",
       kubernetes({ context: "dev" }),
       "clusters.dev.kubernetes.kubeconfig: a function has no such file (put it into a parameter, and write ssm:/mpo-relay/clusters/dev/kubeconfig, or a name of yours)",
+    ],
+    [
+      "a VPC that nothing would run in",
+      { clusters: { ...LARGE.clusters, inside: { ...LARGE.clusters.inside, lambda: LARGE.clusters["stage-1"].lambda } } },
+      "clusters.inside.lambda.vpc: a cluster without kubernetes has no functions (take it out)",
     ],
     [
       "a sweep by the second",

@@ -5,11 +5,12 @@ import { readConfiguration } from "./configuration.ts";
 import { functions } from "./functions.ts";
 import { inboxes } from "./inboxes.ts";
 import { journal } from "./journal.ts";
-import { deadLettersOf, type Deployed, idOf, JOURNAL, queueOf, type Resources, UNPARSED_QUEUE } from "./names.ts";
+import { deadLettersOf, type Deployed, idOf, JOURNAL, queueOf, type Resources, UNPARSED_QUEUE, workerOf } from "./names.ts";
 import { queues } from "./queues.ts";
 import { refusalsOf } from "./refusals.ts";
 import { roles } from "./roles.ts";
 import { readSettings, type Settings } from "./settings.ts";
+import { workers } from "./workers.ts";
 
 export interface Stack {
   readonly functions: Readonly<Record<string, unknown>>;
@@ -24,6 +25,7 @@ export function stackOf(config: RelayConfig, settings: Settings): Stack {
     ...inboxes(config),
     ...journal,
     ...roles(config, settings, deployed),
+    ...workers(config, deployed),
   };
   return { functions: functions(config, settings, deployed), resources: { Resources, Outputs: outputs(deployed) } };
 }
@@ -34,9 +36,10 @@ export function deployedOf({ clusters }: RelayConfig, { service, stage }: Settin
 }
 
 function outputs({ clusters }: Deployed) {
-  const ofClusters = clusters.flatMap(({ id }) => [
+  const ofClusters = clusters.flatMap(({ id, consumed }) => [
     [`QueueUrl${id}`, { Value: { Ref: queueOf(id) } }] as const,
     [`DeadLettersUrl${id}`, { Value: { Ref: deadLettersOf(id) } }] as const,
+    ...(consumed ? [] : [[`WorkerPolicy${id}`, { Value: { Ref: workerOf(id) } }] as const]),
   ]);
   return {
     ...Object.fromEntries(ofClusters),

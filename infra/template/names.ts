@@ -24,6 +24,9 @@ export const JOURNAL = "Journal";
 export const queueOf = (id: string) => `Queue${id}`;
 export const deadLettersOf = (id: string) => `DeadLetters${id}`;
 
+/** The rights of a worker inside the cluster. */
+export const workerOf = (id: string) => `Worker${id}Policy`;
+
 /** Of a webhook whose deliveries come from a queue, by the webhook's name. */
 export const deliveriesOf = (id: string) => `Deliveries${id}`;
 export const undeliveredOf = (id: string) => `Undelivered${id}`;

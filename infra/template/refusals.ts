@@ -44,10 +44,11 @@ function webhooks({ webhooks }: RelayConfig): Problem[] {
   });
 }
 
-function clusterProblems(name: string, { queue, deadLetters, kubernetes }: ClusterConfig): Problem[] {
+function clusterProblems(name: string, { queue, deadLetters, kubernetes, lambda }: ClusterConfig): Problem[] {
   const at = pathText(["clusters", name]);
   const found = place(`${at}.queue`, queue, variableFor(name));
   if (deadLetters) found.push(problem(`${at}.deadLetters`, "the stack makes this queue too", "leave it out"));
+  if (lambda.vpc && !kubernetes) found.push(problem(`${at}.lambda.vpc`, "a cluster without kubernetes has no functions", "take it out"));
   if (kubernetes?.kind === "inCluster")
     found.push(problem(`${at}.kubernetes.inCluster`, "a function is in no cluster", `write server, ca and token; or ${BY_WORKER}`));
   if (kubernetes?.kind === "kubeconfig" && (kubernetes.kubeconfig === null || kubernetes.kubeconfig.kind === "path"))

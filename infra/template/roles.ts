@@ -16,15 +16,10 @@ import {
   sweepOf,
   UNPARSED_QUEUE,
 } from "./names.ts";
-import { clusterSecrets, edgeSecrets, type Reference } from "./secrets.ts";
+import { clusterSecrets, edgeSecrets } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
+import { allow, arnOf, inThisAccount, reads, type Statement } from "./statements.ts";
 
-interface Statement {
-  readonly Effect: "Allow" | "Deny";
-  readonly Action: readonly string[];
-  readonly Resource: unknown;
-  readonly Condition?: unknown;
-}
 type Role = { readonly settings: Settings; readonly key: string; readonly statements: readonly Statement[]; readonly inVpc: boolean };
 
 export function roles(config: RelayConfig, settings: Settings, { clusters }: Deployed): Resources {
@@ -81,12 +76,6 @@ export function roles(config: RelayConfig, settings: Settings, { clusters }: Dep
   return Object.fromEntries([edge, ...ofInboxes, ...ofClusters].map((each) => [roleOf(each.key), role(each)]));
 }
 
-const arnOf = (name: string) => ({ "Fn::GetAtt": [name, "Arn"] });
-const inThisAccount = (service: string, rest: string) => ({
-  "Fn::Sub": `arn:\${AWS::Partition}:${service}:\${AWS::Region}:\${AWS::AccountId}:${rest}`,
-});
-const allow = (Action: readonly string[], Resource: unknown): Statement => ({ Effect: "Allow", Action, Resource });
-
 const trust = {
   Version: "2012-10-17",
   Statement: [{ Effect: "Allow", Principal: { Service: "lambda.amazonaws.com" }, Action: "sts:AssumeRole" }],
@@ -123,34 +112,4 @@ function keptFrom({ service, stage }: Settings, key: string): Statement {
     Resource: "*",
     Condition: { ArnEquals: { "lambda:SourceFunctionArn": self } },
   };
-}
-
-const SECRETS_MANAGER = "/aws/reference/secretsmanager/";
-
-/** Exactly these parameters; of Secrets Manager the secret too, whose ARN ends in six characters that it chooses. */
-function reads(references: readonly Reference[], { kmsKeyArn }: Settings): Statement[] {
-  const names = [...new Set(references.flatMap(({ ref }) => (ref.kind === "ssm" ? [ref.name] : [])))];
-  if (names.length === 0) return [];
-  const secrets = names.filter((name) => name.startsWith(SECRETS_MANAGER)).map((name) => name.slice(SECRETS_MANAGER.length));
-  return [
-    allow(
-      ["ssm:GetParameter"],
-      names.map((name) => inThisAccount("ssm", `parameter/${name.replace(/^\//, "")}`)),
-    ),
-    ...(secrets.length > 0
-      ? [
-          allow(
-            ["secretsmanager:GetSecretValue"],
-            secrets.map((name) => inThisAccount("secretsmanager", `secret:${name}-??????`)),
-          ),
-        ]
-      : []),
-    ...(kmsKeyArn ? [decrypts(kmsKeyArn)] : []),
-  ];
-}
-
-/** Only through the two stores: https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-via-service */
-function decrypts(kmsKeyArn: string): Statement {
-  const via = ["ssm", "secretsmanager"].map((service) => ({ "Fn::Sub": `${service}.\${AWS::Region}.\${AWS::URLSuffix}` }));
-  return { ...allow(["kms:Decrypt"], kmsKeyArn), Condition: { StringEquals: { "kms:ViaService": via } } };
 }

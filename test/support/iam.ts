@@ -27,6 +27,8 @@ const deny = z.strictObject({
   Resource: z.literal("*"),
   Condition: z.unknown().optional(),
 });
+const document = z.strictObject({ Version: z.literal("2012-10-17"), Statement: z.array(z.union([allow, deny])) });
+const managed = z.strictObject({ Description: z.string(), PolicyDocument: document });
 const role = z.strictObject({
   AssumeRolePolicyDocument: z.strictObject({
     Version: z.literal("2012-10-17"),
@@ -38,23 +40,26 @@ const role = z.strictObject({
       }),
     ]),
   }),
-  Policies: z.array(
-    z.strictObject({
-      PolicyName: z.string(),
-      PolicyDocument: z.strictObject({ Version: z.literal("2012-10-17"), Statement: z.array(z.union([allow, deny])) }),
-    }),
-  ),
+  Policies: z.array(z.strictObject({ PolicyName: z.string(), PolicyDocument: document })),
   ManagedPolicyArns: z.array(about).default([]),
 });
 
 /** `resource: action` for each right of a role of Lambda's, sorted; `denied: …` and `policy: …` beside them. Throws where it has more than that. */
 export function rightsOf(properties: unknown): string[] {
   const { Policies, ManagedPolicyArns } = role.parse(properties);
-  const statements = Policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
-  const rights = statements.flatMap((each) => {
+  const rights = Policies.flatMap(({ PolicyDocument }) => rightsIn(PolicyDocument));
+  return [...rights, ...ManagedPolicyArns.map((policy) => `policy: ${policy}`)].toSorted();
+}
+
+/** The same of a policy that stands alone, and is attached to nobody. */
+export function rightsOfPolicy(properties: unknown): string[] {
+  return rightsIn(managed.parse(properties).PolicyDocument).toSorted();
+}
+
+function rightsIn({ Statement }: z.output<typeof document>): string[] {
+  return Statement.flatMap((each) => {
     const on = each.Effect === "Allow" ? each.Resource : ["denied"];
     const under = each.Condition === undefined ? "" : ` if ${JSON.stringify(each.Condition)}`;
     return on.flatMap((resource) => each.Action.map((what) => `${resource}: ${what}${under}`));
   });
-  return [...rights, ...ManagedPolicyArns.map((policy) => `policy: ${policy}`)].toSorted();
 }
