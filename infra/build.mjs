@@ -60,6 +60,7 @@ const [cli, workers, ...functions] = await Promise.all([
   lambda("edge"),
   lambda("consumer"),
   lambda("sweep"),
+  lambda("inbox"),
 ]);
 const outputs = {
   cli: cli.metafile.outputs,

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type * as z from "zod";
-import { type Problem, problemsOf, Refusal } from "./config/problem.ts";
+import { type Problem, problemsOf, problemText, Refusal } from "./config/problem.ts";
 import { readQueueUrl } from "./config/forms.ts";
 import { rulesOf } from "./config/rules.ts";
 import { relaySchema } from "./config/schema.ts";
@@ -119,6 +119,11 @@ export interface ClusterConfig {
   readonly hub: HubAccess | null;
   /** UID of the cluster's namespace kube-system, which the API server must show; null: not compared. */
   readonly uid: string | null;
+  /** Of its functions in AWS Lambda, for the template alone: how many consumers at once at most; from where they reach the API server, null: the internet. */
+  readonly lambda: {
+    readonly maximumConcurrency: number;
+    readonly vpc: { readonly securityGroupIds: readonly string[]; readonly subnetIds: readonly string[] } | null;
+  };
 }
 /** Where `serve` lends its embedded queues. Without certificate and key (PEM): plain HTTP, on loopback only. */
 export interface HubConfig {
@@ -146,9 +151,9 @@ export interface RelayConfig {
   readonly tuning: Tuning;
 }
 
-/** `file` names where it came from. `warnings` do not keep a process from starting. */
+/** `file` names where it came from, `raw` is what stands there. `warnings` do not keep a process from starting. */
 export type LoadResult =
-  | { ok: true; config: RelayConfig; file: string; warnings: Problem[] }
+  | { ok: true; config: RelayConfig; raw: unknown; file: string; warnings: Problem[] }
   | { ok: false; problems: Problem[]; file: string; warnings: Problem[] };
 
 /**
@@ -171,8 +176,7 @@ export async function loadConfig(options: { file?: string | undefined; env?: Nod
 export async function configOrThrow(options: Parameters<typeof loadConfig>[0] = {}): Promise<RelayConfig> {
   const loaded = await loadConfig(options);
   if (loaded.ok) return loaded.config;
-  const problems = loaded.problems.map(({ path, message, hint }) => `${path || "(file)"}: ${message}${hint ? ` (${hint})` : ""}`);
-  throw new Error(`the configuration has problems: ${problems.join("; ")}`);
+  throw new Error(`the configuration has problems: ${loaded.problems.map(problemText).join("; ")}`);
 }
 
 async function readConfig(text: string, file: string, { folder, now }: { folder: string; now: Date }): Promise<LoadResult> {
@@ -183,7 +187,7 @@ async function readConfig(text: string, file: string, { folder, now }: { folder:
   const all = [...(read.success ? [] : problemsOf(read.error)), ...problems];
   if (!read.success || all.length > 0) return { ok: false, problems: all, file, warnings };
   const config = complete(read.data);
-  return { ok: true, config, file, warnings: [...warnings, ...tuningWarnings(config.tuning), ...adoptWarnings(config)] };
+  return { ok: true, config, raw, file, warnings: [...warnings, ...tuningWarnings(config.tuning), ...adoptWarnings(config)] };
 }
 
 /** Writes out what the file leaves to defaults that depend on its other parts. */

@@ -16,6 +16,8 @@ export interface InboxContext extends ReceiveContext {
   readonly random?: () => number;
 }
 
+type Settling = Omit<InboxContext, "queue"> & { readonly queue: Pick<Queue, "extend"> };
+
 /** None of the messages is to blame: these count towards no last receive. */
 const STORE_AWAY: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["QUEUE_UNAVAILABLE", "QUEUE_REFUSED"]);
 
@@ -24,20 +26,25 @@ export async function takeIn(context: InboxContext, signal: AbortSignal): Promis
   const whose = { webhook: context.webhook };
   const take = createTaker({ ...context, whose, max: INBOX_BATCH, visibilitySeconds: INBOX_VISIBILITY_SECONDS }, signal);
   while (!signal.aborted) {
-    const records = await take();
-    const ends = await Promise.all(records.map((record) => isSettled(record, context)));
-    const left = records.filter((_, index) => !ends[index]);
-    await acknowledge(
-      records.filter((_, index) => ends[index]),
-      context,
-    );
-    await Promise.all(left.map((record) => backOff(record, context)));
+    const { settled, left } = await settleDeliveries(await take(), context);
+    await acknowledge(settled, context);
     if (left.length > 0) await pause(signal);
   }
 }
 
+/** `settled` may be acknowledged; `left` stays in the queue, hidden for longer each time. Never throws. */
+export async function settleDeliveries(
+  records: readonly QueueRecord[],
+  context: Settling,
+): Promise<{ settled: QueueRecord[]; left: QueueRecord[] }> {
+  const ends = await Promise.all(records.map((record) => isSettled(record, context)));
+  const left = records.filter((_, index) => !ends[index]);
+  await Promise.all(left.map((record) => backOff(record, context)));
+  return { settled: records.filter((_, index) => ends[index]), left };
+}
+
 /** False: it stays in the queue. */
-async function isSettled(record: QueueRecord, context: InboxContext): Promise<boolean> {
+async function isSettled(record: QueueRecord, context: Settling): Promise<boolean> {
   const delivery = queuedDelivery(context.webhook, record);
   const error = await errorOf(delivery, context);
   if (error === null) return true;
@@ -46,7 +53,7 @@ async function isSettled(record: QueueRecord, context: InboxContext): Promise<bo
 }
 
 /** null: it is stored, or not for us. */
-async function errorOf(delivery: QueuedDelivery, context: InboxContext): Promise<RelayError | null> {
+async function errorOf(delivery: QueuedDelivery, context: Settling): Promise<RelayError | null> {
   try {
     const { outcome } = await receive(delivery, context);
     if (outcome.kind === "done" || outcome.kind === "skipped") return null;
@@ -59,7 +66,7 @@ async function errorOf(delivery: QueuedDelivery, context: InboxContext): Promise
 }
 
 /** Among the deliveries that could not be read: there people see it, and `dlq redrive` gives it another run. */
-async function isKept(delivery: QueuedDelivery, why: string, context: InboxContext): Promise<boolean> {
+async function isKept(delivery: QueuedDelivery, why: string, context: Settling): Promise<boolean> {
   try {
     const webhook = context.config.webhooks[context.webhook];
     const letter = unparsedLetter(delivery, (webhook && providerOf(webhook).redact) ?? [], [why], context.now());
@@ -83,13 +90,13 @@ async function acknowledge(records: readonly QueueRecord[], context: InboxContex
 }
 
 /** Hidden for longer each time, so that what cannot be stored does not stand before what can. */
-async function backOff(record: QueueRecord, { queue, random = Math.random }: InboxContext): Promise<void> {
+async function backOff(record: QueueRecord, { queue, random = Math.random }: Settling): Promise<void> {
   const seconds = Math.min(INBOX_MAX_BACKOFF_SECONDS, 2 ** record.receiveCount) * (0.5 + random() / 2);
   await queue.extend(record, seconds).catch(() => {
     // it shows again when its visibility ends
   });
 }
 
-function tell({ code, message }: RelayError, { observer, webhook }: InboxContext): void {
+function tell({ code, message }: RelayError, { observer, webhook }: Pick<InboxContext, "observer" | "webhook">): void {
   observer.alarm(code, { what: ADVICE[code] ?? message, webhook, why: message });
 }

@@ -7,17 +7,9 @@ export interface LambdaContext {
   getRemainingTimeInMillis(): number;
 }
 
-/**
- * Throws an Error with every problem, also for queues that only a process with a disk can hold (the SQLite library is not in the bundle),
- * and for webhooks with a queue: nothing here would take their deliveries.
- */
+/** Throws an Error with every problem, also for queues that only a process with a disk can hold: the SQLite library is not in the bundle. */
 export async function lambdaConfig(): Promise<RelayConfig> {
   const config = await configOrThrow();
-  const queued = Object.keys(config.webhooks).filter((name) => config.webhooks[name]?.queue);
-  if (queued.length > 0) {
-    const what = queued.map((name) => `webhooks.${name}.queue`).join(", ");
-    throw new Error(`${what}: only mpo-relay serve takes deliveries from a queue; take it out here, and run serve beside the functions`);
-  }
   const places = Object.entries(config.clusters).map(([name, { queue }]) => ({ where: `clusters.${name}.queue`, form: queue }));
   const embedded = [...places, { where: "unparsed", form: config.unparsed }, { where: "journal", form: config.journal }].filter(
     ({ form }) => form?.kind === "embedded",
@@ -50,6 +42,11 @@ export function recordsOf(event: unknown): QueueRecord[] {
     receiveCount: attributes.ApproximateReceiveCount,
     sentAt: new Date(attributes.SentTimestamp).toISOString(),
   }));
+}
+
+/** What is given back to SQS, by the trigger's `ReportBatchItemFailures`. */
+export function failuresOf(records: readonly Pick<QueueRecord, "id">[]): { batchItemFailures: { itemIdentifier: string }[] } {
+  return { batchItemFailures: records.map(({ id }) => ({ itemIdentifier: id })) };
 }
 
 /** Copies and dead letters are stored by us; the deleting is Lambda's, after the batch. */

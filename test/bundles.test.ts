@@ -68,7 +68,7 @@ afterEach(async () => {
 });
 
 /** A function with its init done. Rejects with what it wrote when the init fails. */
-async function start(name: "edge" | "consumer" | "sweep", config: unknown, env: Readonly<Record<string, string>>) {
+async function start(name: "edge" | "consumer" | "sweep" | "inbox", config: unknown, env: Readonly<Record<string, string>>) {
   const child = spawn(process.execPath, ["--input-type=module", "--eval", RUNNER, join(folder, `${name}.mjs`)], {
     cwd: folder,
     env: {
@@ -326,6 +326,58 @@ describe("consumer.mjs", () => {
   });
 });
 
+describe("inbox.mjs", () => {
+  const HOST = "210987654321.dkr.ecr.eu-central-1.amazonaws.com";
+  const pushed = (id: string, action = "PUSH") => ({
+    id,
+    "detail-type": "ECR Image Action",
+    source: "aws.ecr",
+    account: "210987654321",
+    region: "eu-central-1",
+    time: "2026-11-24T11:59:59Z",
+    detail: { "action-type": action, result: "SUCCESS", "repository-name": "deckhouse/modules/echo", "image-tag": "main" },
+  });
+  const event = (...bodies: unknown[]) => ({
+    Records: bodies.map((body, index) => ({
+      messageId: `id-${index}`,
+      receiptHandle: `receipt-${index}`,
+      body: JSON.stringify(body),
+      attributes: { ApproximateReceiveCount: "1", SentTimestamp: String(Date.now()) },
+    })),
+  });
+
+  async function startInbox(env: Readonly<Record<string, string>> = {}) {
+    const queue = createQueue();
+    const unparsed = createQueue();
+    const endpoint = `http://127.0.0.1:${sqs.port}`;
+    const config = {
+      webhooks: { ecr: { provider: "ecr", queue: "env:ECR_QUEUE" } },
+      sources: [{ repo: `${HOST}/deckhouse/modules` }],
+      clusters: { dev: { queue: "env:DEV_QUEUE" } },
+      unparsed: "env:UNPARSED_QUEUE",
+    };
+    const urls = { AWS_ENDPOINT_URL_SQS: endpoint, ECR_QUEUE: createQueue().url, DEV_QUEUE: queue.url, UNPARSED_QUEUE: unparsed.url };
+    return { queue, unparsed, ...(await start("inbox", config, { MPO_RELAY_WEBHOOK: "ecr", ...urls, ...env })) };
+  }
+
+  test("stores what EventBridge put into the webhook's queue, and keeps what it cannot read", async () => {
+    const { queue, unparsed, invoke } = await startInbox();
+    expect(await invoke(event(pushed("1"), { "detail-type": 7 }))).toEqual({ batchItemFailures: [] });
+    expect(queue.records()).toEqual([expect.objectContaining({ kind: "renew", module: "echo", tag: "main" })]);
+    expect(unparsed.records()).toHaveLength(1);
+  });
+
+  test("gives back what it could not store, so that SQS shows it again", async () => {
+    const { invoke, output } = await startInbox({ DEV_QUEUE: `http://127.0.0.1:${sqs.port}/000000000000/gone` });
+    expect(await invoke(event(pushed("2", "DELETE"), pushed("1")))).toEqual({ batchItemFailures: [{ itemIdentifier: "id-1" }] });
+    expect(await output()).toContain('"alarm":"QUEUE_');
+  });
+
+  test("does not start for a webhook that has no queue", async () => {
+    await expect(startInbox({ MPO_RELAY_WEBHOOK: "team" })).rejects.toThrow('no webhook "team" with a queue in the configuration');
+  });
+});
+
 describe("sweep.mjs", () => {
   test("queues what is behind, and writes no secret", async () => {
     const api = await startKubernetesApi({ token: SECRET });
@@ -468,7 +520,7 @@ describe("what is loaded", () => {
     return closure(outputs, [`dist/lambda/${name}.mjs`, adapter ?? expect.fail("no chunk of the SQS adapter")]);
   }
 
-  test.each(["edge", "consumer", "sweep"])(
+  test.each(["edge", "consumer", "sweep", "inbox"])(
     "%s.mjs: at most 500 KiB at import, and nothing that only the Node processes need",
     async (name) => {
       const { bytes, inputs, packages } = atImport((await meta()).lambda, name);

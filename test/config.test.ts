@@ -146,6 +146,7 @@ clusters:
           uid: null,
           events: true,
           adopt: null,
+          lambda: { maximumConcurrency: 2, vpc: null },
         },
       },
       hub: null,
@@ -183,7 +184,7 @@ sources:
 clusters:
   dev: { queue: "https://sqs.eu-central-1.amazonaws.com/1/dev", deadLetters: "env:DEAD", region: eu-central-1, endpoint: "http://localhost:9324", kubernetes: { inCluster: true } }
   stage: { queue: "embedded:../q", hubToken: env:STAGE, previousHubToken: env:STAGE_OLD, previousHubTokenUntil: 2026-12-31, kubernetes: { context: stage } }
-  prod: { queue: "hub:https://hub.example.com/", hubToken: file:token, hubCa: env:HUB_CA, events: false, uid: 6F1C1B52-0F6A-4C2E-9B1D-1C2D3E4F5A6B, kubernetes: { server: "https://10.0.0.1:6443", ca: file:ca.crt, token: env:TOKEN } }
+  prod: { queue: "hub:https://hub.example.com/", hubToken: file:token, hubCa: env:HUB_CA, events: false, uid: 6F1C1B52-0F6A-4C2E-9B1D-1C2D3E4F5A6B, lambda: { maximumConcurrency: 4, vpc: { securityGroupIds: [sg-0a1b2c3d], subnetIds: [subnet-1a2b3c4d5e6f70819, subnet-0c1b2c3d] } }, kubernetes: { server: "https://10.0.0.1:6443", ca: file:ca.crt, token: env:TOKEN } }
 unparsed: env:UNPARSED
 listen: 127.0.0.1:9000
 hub: { listen: 8444, certificate: file:hub.crt, key: file:hub.key }
@@ -203,6 +204,7 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5, sweep: off }
       { repo: "b.example.com:5000/x", clusters: ["dev", "stage", "prod"] },
     ]);
     const place = { region: "eu-central-1", endpoint: "http://localhost:9324" };
+    const lambda = { maximumConcurrency: 2, vpc: null };
     expect(config.clusters).toEqual({
       dev: {
         queue: { kind: "sqs", url: "https://sqs.eu-central-1.amazonaws.com/1/dev", ...place },
@@ -212,6 +214,7 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5, sweep: off }
         uid: null,
         events: true,
         adopt: null,
+        lambda,
       },
       stage: {
         queue: { kind: "embedded", folder: join(folder, "../q") },
@@ -226,6 +229,7 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5, sweep: off }
         uid: null,
         events: true,
         adopt: null,
+        lambda,
       },
       prod: {
         queue: { kind: "hub", url: "https://hub.example.com" },
@@ -244,6 +248,10 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5, sweep: off }
         },
         events: false,
         adopt: null,
+        lambda: {
+          maximumConcurrency: 4,
+          vpc: { securityGroupIds: ["sg-0a1b2c3d"], subnetIds: ["subnet-1a2b3c4d5e6f70819", "subnet-0c1b2c3d"] },
+        },
         uid: "6f1c1b52-0f6a-4c2e-9b1d-1c2d3e4f5a6b",
       },
     });
@@ -358,6 +366,21 @@ describe("each problem, with its path and a hint", () => {
     ["provider", withWebhook({ provider: "habor" }), 'webhooks.prod.provider: unknown provider "habor"; known: '],
     ["no provider", withTop({ webhooks: { prod: { secret: "env:S" } } }), "webhooks.prod.provider: is missing: expected a text"],
     ["unknown key", withWebhook({ secert: "env:S" }), 'webhooks.prod.secert: unknown key (did you mean "secret"?)'],
+    [
+      "one consumer alone",
+      withCluster({ lambda: { maximumConcurrency: 1 } }),
+      "clusters.dev.lambda.maximumConcurrency: Lambda allows no fewer than 2",
+    ],
+    [
+      "a VPC without subnets",
+      withCluster({ lambda: { vpc: { securityGroupIds: ["sg-0a1b2c3d"], subnetIds: [] } } }),
+      "clusters.dev.lambda.vpc.subnetIds: names none",
+    ],
+    [
+      "a security group by its name",
+      withCluster({ lambda: { vpc: { securityGroupIds: ["default"], subnetIds: ["subnet-0a1b2c3d"] } } }),
+      "clusters.dev.lambda.vpc.securityGroupIds[0]: not a security group's id: sg-…",
+    ],
     ["unknown key, top", withTop({ cluster: {} }), 'cluster: unknown key (did you mean "clusters"?)'],
     [
       "unknown key, far",

@@ -7,7 +7,6 @@ import { createApp } from "../src/app.ts";
 import type { RelayConfig, WebhookConfig } from "../src/config.ts";
 import { decode } from "../src/event.ts";
 import { type InboxContext, takeIn } from "../src/inbox.ts";
-import { lambdaConfig } from "../src/lambda.ts";
 import { RelayError } from "../src/outcome.ts";
 import type { NewDeadLetter, NewRecord } from "../src/queue/queue.ts";
 import { openSqs } from "../src/queue/sqs.ts";
@@ -342,17 +341,4 @@ describe("the key", () => {
     expect(again).toBe(first);
     expect(other).not.toBe(first);
   });
-});
-
-it("a Lambda function does not start with a webhook whose deliveries it would not take", async () => {
-  const config = {
-    webhooks: { ecr: { provider: "ecr", queue: "env:ECR_QUEUE" } },
-    sources: [{ repo: `${HOST}/m` }],
-    clusters: { dev: { queue: "env:QUEUE" } },
-    unparsed: "env:UNPARSED",
-  };
-  vi.stubEnv("MPO_RELAY_CONFIG", JSON.stringify(config));
-  await expect(lambdaConfig()).rejects.toThrow("webhooks.ecr.queue: only mpo-relay serve takes deliveries from a queue");
-  vi.stubEnv("MPO_RELAY_CONFIG", JSON.stringify({ ...config, webhooks: {} }));
-  await expect(lambdaConfig()).resolves.toMatchObject({ webhooks: {} });
 });

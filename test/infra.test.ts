@@ -1,20 +1,28 @@
 /** What `npx osls package` makes of serverless.yml, offline and without credentials, from a copy that holds no dist/: template, roles, zips. */
 import { execFile } from "node:child_process";
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as z from "zod";
-import { loadConfig } from "../src/config.ts";
+import { consumerOf, EDGE, inboxOf, lambdaOf, logsOf, roleOf, sweepOf } from "../infra/template/names.ts";
 import { MAX_RECEIVES } from "../src/limits.ts";
 import { check, type Template, templateSchema } from "./support/cloudformation.ts";
+import { rightsOf, rightsOfPolicy } from "./support/iam.ts";
+import { DENIED_TO_ITSELF, LARGE, LARGE_SETTINGS } from "./support/stack.ts";
 
 const root = join(import.meta.dirname, "..");
 const TIMEOUT_MS = 180_000;
+const PACKAGED = ".serverless/cloudformation-template-update-stack.json";
 let copy = "";
+/** Of the example, and of three clusters of which one has no way in from here. */
+let small: Template;
+let large: Template;
 let said = "";
-let template: Template;
+let zips: string[] = [];
+let inboxZip: string[] = [];
+let kept: { Resources: Record<string, unknown> };
 
 beforeAll(async () => {
   copy = await mkdtemp(join(tmpdir(), "mpo-relay-package-"));
@@ -22,35 +30,51 @@ beforeAll(async () => {
     await cp(join(root, path), join(copy, path), { recursive: true });
   }
   await symlink(join(root, "node_modules"), join(copy, "node_modules"));
-  said = (await node(["node_modules/osls/bin/serverless.js", "package"])).stderr;
-  template = templateSchema.parse(JSON.parse(await text(".serverless/cloudformation-template-update-stack.json")));
-}, TIMEOUT_MS);
+  const args = Object.entries(LARGE_SETTINGS).flatMap(([name, value]) => ["--param", `${name}=${value}`]);
+  await osls(["package", ...args], { MPO_RELAY_CONFIG: JSON.stringify(LARGE) });
+  large = templateSchema.parse(JSON.parse(await text(PACKAGED)));
+  zips = namesIn(await readFile(join(copy, ".serverless/consumerStage1.zip")));
+  inboxZip = namesIn(await readFile(join(copy, ".serverless/inboxEcr.zip")));
+  kept = z.object({ Resources: z.record(z.string(), z.unknown()) }).parse(JSON.parse(await text(PACKAGED)));
+  said = (await osls(["package"])).stderr;
+  small = templateSchema.parse(JSON.parse(await text(PACKAGED)));
+}, 2 * TIMEOUT_MS);
 afterAll(() => rm(copy, { recursive: true, force: true }));
 
 /** Nothing of this machine's AWS set-up, or of a relay's, reaches what runs in the copy. */
-function node(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+function osls(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
   const nowhere = join(copy, "none");
   const own = { PATH: process.env["PATH"] ?? "", HOME: nowhere, AWS_CONFIG_FILE: nowhere, AWS_SHARED_CREDENTIALS_FILE: nowhere };
-  return promisify(execFile)(process.execPath, args, { cwd: copy, env: { ...own, AWS_EC2_METADATA_DISABLED: "true", ...env } });
+  const command = ["node_modules/osls/bin/serverless.js", ...args];
+  return promisify(execFile)(process.execPath, command, { cwd: copy, env: { ...own, AWS_EC2_METADATA_DISABLED: "true", ...env } });
 }
 const text = (path: string) => readFile(join(copy, path), "utf8");
 
-function properties(name: string): Readonly<Record<string, unknown>> {
+function properties(name: string, template = large): Readonly<Record<string, unknown>> {
   const resource = template.Resources[name];
   if (!resource) throw new Error(`no ${name} in the template; it has: ${Object.keys(template.Resources).join(", ")}`);
   return resource.Properties;
 }
 const arnOf = (name: string) => ({ "Fn::GetAtt": [name, "Arn"] });
+const typed = (type: RegExp, template = large) =>
+  Object.keys(template.Resources).filter((name) => type.test(template.Resources[name]?.Type ?? ""));
 
 describe("the template", () => {
-  test("fits CloudFormation's schema", async () => {
-    const { problems, values } = await check(template);
+  test.each<[string, () => Template, number]>([
+    ["of the example", () => small, 150],
+    ["of three clusters, with an HTTP API, a VPC and a key", () => large, 300],
+  ])("%s fits CloudFormation's schema", async (_of, template, least) => {
+    const { problems, values } = await check(template());
     expect(problems).toEqual([]);
-    expect(values).toBeGreaterThan(80);
+    expect(values).toBeGreaterThan(least);
   });
 
   test.each<[string, (faulty: Template) => void, RegExp]>([
-    ["an unknown property", (faulty) => plant(faulty, "Queue", { VisibilityTimeOut: 360 }), /^Queue: unknown property VisibilityTimeOut$/],
+    [
+      "an unknown property",
+      (faulty) => plant(faulty, "QueueDev", { VisibilityTimeOut: 360 }),
+      /^QueueDev: unknown property VisibilityTimeOut$/,
+    ],
     [
       "one further down",
       (faulty) => plant(faulty, "EdgeLambdaFunction", { Environment: { Variable: {} } }),
@@ -58,7 +82,7 @@ describe("the template", () => {
     ],
     [
       "a wrong type",
-      (faulty) => plant(faulty, "Queue", { MessageRetentionPeriod: "14 days" }),
+      (faulty) => plant(faulty, "QueueDev", { MessageRetentionPeriod: "14 days" }),
       /MessageRetentionPeriod: expected integer$/,
     ],
     [
@@ -79,16 +103,20 @@ describe("the template", () => {
     ],
     [
       "a reference to nothing",
-      (faulty) => delete faulty.Resources["DeadLetters"],
-      /^(?:Queue|ConsumerRole|Outputs)\..*: no resource DeadLetters$/,
+      (faulty) => delete faulty.Resources["DeadLettersDev"],
+      /^(?:QueueDev|ConsumerDevRole|PolicyOfDeadLettersDev|Outputs)\..*: no resource DeadLettersDev$/,
     ],
     [
       "an attribute that is not there",
-      (faulty) => plant(faulty, "Queue", { QueueName: { "Fn::GetAtt": ["DeadLetters", "Url"] } }),
+      (faulty) => plant(faulty, "QueueDev", { QueueName: { "Fn::GetAtt": ["DeadLettersDev", "Url"] } }),
       /no attribute Url$/,
     ],
-    ["a text that names nothing", (faulty) => plant(faulty, "Queue", { QueueName: { "Fn::Sub": "${Stage}-queue" } }), /no resource Stage$/],
-    ["an order after nothing", (faulty) => faulty.Resources["Queue"]?.DependsOn.push("Gone"), /DependsOn: no resource Gone$/],
+    [
+      "a text that names nothing",
+      (faulty) => plant(faulty, "QueueDev", { QueueName: { "Fn::Sub": "${Stage}-queue" } }),
+      /no resource Stage$/,
+    ],
+    ["an order after nothing", (faulty) => faulty.Resources["QueueDev"]?.DependsOn.push("Gone"), /DependsOn: no resource Gone$/],
     [
       "an unknown type",
       (faulty) => (faulty.Resources["Other"] = { Type: "AWS::SQS::Cue", Properties: {}, DependsOn: [] }),
@@ -96,103 +124,197 @@ describe("the template", () => {
     ],
     ["an output of nothing", (faulty) => (faulty.Outputs["Other"] = { Value: { Ref: "Gone" } }), /^Outputs.*no resource Gone$/],
   ])("with %s does not", async (_name, fault, problem) => {
-    const faulty = structuredClone(template);
+    const faulty = structuredClone(small);
     fault(faulty);
     const { problems } = await check(faulty);
     expect(problems.length).toBeGreaterThan(0);
     for (const each of problems) expect(each).toMatch(problem);
   });
-  function plant(faulty: Template, name: string, part: Record<string, unknown>) {
-    Object.assign(faulty.Resources[name]?.Properties ?? expect.unreachable(`no ${name}`), part);
-  }
 });
+
+function plant(faulty: Template, name: string, part: Record<string, unknown>) {
+  Object.assign(faulty.Resources[name]?.Properties ?? expect.unreachable(`no ${name}`), part);
+}
 
 describe("the queues", () => {
   const FOURTEEN_DAYS = 14 * 24 * 3600;
-  test("keep records for fourteen days, and outlive the stack", async () => {
-    const kept = JSON.parse(await text(".serverless/cloudformation-template-update-stack.json"));
-    for (const name of ["Queue", "DeadLetters", "UnparsedQueue"]) {
-      expect(properties(name), name).toMatchObject({ MessageRetentionPeriod: FOURTEEN_DAYS });
+  const OF_CLUSTERS = ["DeadLettersDev", "DeadLettersInside", "DeadLettersStage1", "QueueDev", "QueueInside", "QueueStage1"];
+  const OF_ECR = ["DeliveriesEcr", "UndeliveredEcr"];
+  const ALL = [...OF_CLUSTERS, ...OF_ECR, "UnparsedQueue"].toSorted();
+
+  test("are two for each cluster and each webhook with a queue, and one for what could not be read", () => {
+    expect(typed(/^AWS::SQS::Queue$/).toSorted()).toEqual(ALL);
+  });
+
+  test("keep records for fourteen days, encrypted, and outlive the stack", () => {
+    for (const name of ALL) {
+      expect(properties(name), name).toMatchObject({ MessageRetentionPeriod: FOURTEEN_DAYS, SqsManagedSseEnabled: true });
       expect(kept.Resources[name], name).toMatchObject({ DeletionPolicy: "Retain", UpdateReplacePolicy: "Retain" });
     }
   });
 
-  test("hide a record for six times as long as the consumer may run", () => {
-    const timeout = z.number().parse(properties("ConsumerLambdaFunction")["Timeout"]);
-    expect(properties("Queue")["VisibilityTimeout"]).toBeGreaterThanOrEqual(6 * timeout);
+  test("take nothing that did not come by TLS, and those of a webhook what the rule sends, and nobody else", () => {
+    expect(typed(/^AWS::SQS::QueuePolicy$/).toSorted()).toEqual(ALL.map((name) => `PolicyOf${name}`));
+    for (const name of ALL) {
+      const Statement = [
+        { Effect: "Deny", Principal: "*", Action: "sqs:*", Resource: arnOf(name), Condition: { Bool: { "aws:SecureTransport": "false" } } },
+      ];
+      const fromRule = {
+        Effect: "Allow",
+        Principal: { Service: "events.amazonaws.com" },
+        Action: "sqs:SendMessage",
+        Resource: arnOf(name),
+        Condition: { ArnEquals: { "aws:SourceArn": arnOf("PushesEcr") } },
+      };
+      expect(properties(`PolicyOf${name}`), name).toEqual({
+        Queues: [{ Ref: name }],
+        PolicyDocument: { Version: "2012-10-17", Statement: OF_ECR.includes(name) ? [...Statement, fromRule] : Statement },
+      });
+    }
   });
 
-  test("move a record only after the relay itself would have buried it", () => {
-    const policy = properties("Queue")["RedrivePolicy"];
-    expect(policy).toMatchObject({ deadLetterTargetArn: arnOf("DeadLetters") });
+  test.each([
+    ["QueueDev", "ConsumerDev"],
+    ["QueueStage1", "ConsumerStage1"],
+    ["DeliveriesEcr", "InboxEcr"],
+  ])("%s hides a record for six times as long as %s may run", (queue, name) => {
+    const timeout = z.number().parse(properties(`${name}LambdaFunction`)["Timeout"]);
+    expect(properties(queue)["VisibilityTimeout"]).toBeGreaterThanOrEqual(6 * timeout);
+  });
+
+  test.each(["Dev", "Stage1", "Inside"])("of %s moves a record only after the relay itself would have buried it", (id) => {
+    const policy = properties(`Queue${id}`)["RedrivePolicy"];
+    expect(policy).toMatchObject({ deadLetterTargetArn: arnOf(`DeadLetters${id}`) });
     expect(z.object({ maxReceiveCount: z.number() }).parse(policy).maxReceiveCount).toBeGreaterThan(MAX_RECEIVES);
+  });
+
+  test("take no dead letters of others where those would be taken for records", () => {
+    for (const name of ["DeliveriesEcr", "QueueDev", "QueueInside", "QueueStage1", "UnparsedQueue"])
+      expect(properties(name)["RedriveAllowPolicy"], name).toEqual({ redrivePermission: "denyAll" });
+  });
+});
+
+describe("ECR's pushes", () => {
+  test("of the source's repositories come into the webhook's queue", () => {
+    expect(properties("PushesEcr")).toMatchObject({
+      State: "ENABLED",
+      EventPattern: {
+        source: ["aws.ecr"],
+        "detail-type": ["ECR Image Action"],
+        detail: { "action-type": ["PUSH"], result: ["SUCCESS"], "repository-name": [{ prefix: "deckhouse/modules/" }] },
+      },
+      Targets: [{ Arn: arnOf("DeliveriesEcr"), DeadLetterConfig: { Arn: arnOf("UndeliveredEcr") } }],
+    });
+  });
+
+  test("outlast days of an outage there", () => {
+    expect(properties("DeliveriesEcr")).toMatchObject({
+      RedrivePolicy: { deadLetterTargetArn: arnOf("UndeliveredEcr"), maxReceiveCount: 1000 },
+    });
+  });
+
+  test("are given back one by one", () => {
+    expect(properties("InboxEcrEventSourceMappingSQSDeliveriesEcr")).toMatchObject({
+      EventSourceArn: arnOf("DeliveriesEcr"),
+      FunctionResponseTypes: ["ReportBatchItemFailures"],
+    });
   });
 });
 
 describe("the journal's table", () => {
-  test("costs nothing while nobody pushes, forgets, is encrypted, and goes with nobody's mistake", async () => {
+  test("costs nothing while nobody pushes, forgets, is encrypted, and goes with nobody's mistake", () => {
     expect(properties("Journal")).toMatchObject({
       BillingMode: "PAY_PER_REQUEST",
       TimeToLiveSpecification: { AttributeName: "expires", Enabled: true },
       SSESpecification: { SSEEnabled: true },
       DeletionProtectionEnabled: true,
     });
-    const kept = JSON.parse(await text(".serverless/cloudformation-template-update-stack.json"));
     expect(kept.Resources["Journal"]).toMatchObject({ DeletionPolicy: "Retain", UpdateReplacePolicy: "Retain" });
   });
 });
 
 describe("the functions", () => {
-  test("run on a supported runtime, each under its own role, with a log group that forgets", () => {
-    for (const name of ["Edge", "Consumer", "Sweep"]) {
-      expect(properties(`${name}LambdaFunction`)).toMatchObject({
+  const NAMES = ["ConsumerDev", "ConsumerStage1", "Edge", "InboxEcr", "SweepDev", "SweepStage1"];
+
+  test("are the edge, an inbox for the webhook with a queue, and a consumer and a sweep for each cluster that can be reached", () => {
+    expect(typed(/^AWS::Lambda::Function$/).toSorted()).toEqual(NAMES.map((name) => `${name}LambdaFunction`));
+    expect(typed(/^AWS::Lambda::EventSourceMapping$/)).toHaveLength(3);
+  });
+
+  test("are called as others that build on the stack expect", () => {
+    const keys = [EDGE, inboxOf("Ecr"), consumerOf("Dev"), sweepOf("Dev"), consumerOf("Stage1"), sweepOf("Stage1")];
+    const expected = keys.flatMap((key) => [lambdaOf(key), logsOf(key), roleOf(key)]);
+    expect(Object.keys(large.Resources)).toEqual(expect.arrayContaining(expected));
+  });
+
+  test("run on a supported runtime, each under its own role, with a log group that forgets, and tags", () => {
+    for (const name of NAMES) {
+      expect(properties(`${name}LambdaFunction`), name).toMatchObject({
         Runtime: "nodejs24.x",
         Architectures: ["arm64"],
         Role: arnOf(`${name}Role`),
+        Tags: [
+          { Key: "service", Value: "mpo-relay" },
+          { Key: "stage", Value: "dev" },
+        ],
       });
-      expect(properties(`${name}LogGroup`)["RetentionInDays"]).toBeGreaterThan(0);
+      expect(properties(`${name}LogGroup`)["RetentionInDays"], name).toBeGreaterThan(0);
+      expect(properties(`${name}LambdaFunction`), "a throttled push is a lost push").not.toHaveProperty("ReservedConcurrentExecutions");
     }
   });
 
-  test("the consumer gives back single records of a batch", () => {
-    expect(properties("ConsumerEventSourceMappingSQSQueue")).toMatchObject({
-      EventSourceArn: arnOf("Queue"),
+  test.each([
+    ["Dev", 2],
+    ["Stage1", 5],
+  ])("the consumer of %s gives back single records of a batch", (id, concurrency) => {
+    const mapping = properties(`Consumer${id}EventSourceMappingSQSQueue${id}`);
+    expect(mapping).toMatchObject({
+      EventSourceArn: arnOf(`Queue${id}`),
       FunctionResponseTypes: ["ReportBatchItemFailures"],
       BatchSize: 10,
-      ScalingConfig: { MaximumConcurrency: 2 },
+      ScalingConfig: { MaximumConcurrency: concurrency },
     });
-    expect(properties("ConsumerEventSourceMappingSQSQueue")).not.toHaveProperty("MaximumBatchingWindowInSeconds");
+    expect(mapping).not.toHaveProperty("MaximumBatchingWindowInSeconds");
   });
 
-  test("the sweep comes every five minutes, and ends before the next one begins", () => {
-    const [rule] = Object.values(template.Resources).filter(({ Type }) => Type === "AWS::Events::Rule");
-    expect(rule?.Properties).toMatchObject({
-      ScheduleExpression: "rate(5 minutes)",
-      State: "ENABLED",
-      Targets: [{ Arn: arnOf("SweepLambdaFunction") }],
+  test.each<[string, () => Template, unknown]>([
+    ["every five minutes", () => small, { ScheduleExpression: "rate(5 minutes)", State: "ENABLED" }],
+    ["as often as tuning.sweep says", () => large, { ScheduleExpression: "rate(1 minute)", State: "ENABLED" }],
+  ])("a sweep comes %s, and ends before the next one begins", (_often, template, schedule) => {
+    expect(properties("SweepDevEventsRuleSchedule1", template())).toMatchObject({
+      ...z.object({}).loose().parse(schedule),
+      Targets: [{ Arn: arnOf("SweepDevLambdaFunction") }],
     });
-    expect(properties("SweepLambdaFunction")["Timeout"]).toBeLessThan(300);
+    const [, minutes] = /(\d+)/.exec(JSON.stringify(schedule)) ?? [];
+    expect(properties("SweepDevLambdaFunction", template())["Timeout"]).toBeLessThan(60 * Number(minutes));
   });
 
-  test("get the variables that their part of the configuration names, and no other's", async () => {
-    const loaded = await loadConfig({ file: join(copy, "dist/lambda/relay.json") });
-    if (!loaded.ok) return expect(loaded.problems).toEqual([]);
-    const named = (part: unknown) => [...JSON.stringify(part).matchAll(/"kind":"env","name":"(\w+)"/g)].map(([, name = ""]) => name);
-    const { webhooks, clusters, unparsed, journal, sources } = loaded.config;
-    const queues = Object.values(clusters).map(({ queue }) => queue);
-    const edge = new Set(["MPO_RELAY_CONFIG", ...named([webhooks, queues, unparsed, journal])]);
-    const consumer = new Set(["MPO_RELAY_CONFIG", "MPO_RELAY_CLUSTER", ...named([clusters, journal, sources])]);
-    expect(Object.keys(variables("Edge")).toSorted()).toEqual([...edge].toSorted());
-    expect(Object.keys(variables("Consumer")).toSorted()).toEqual([...consumer].toSorted());
-    expect(variables("Sweep")).toEqual(variables("Consumer"));
-    expect(Object.keys(clusters)).toContain(variables("Consumer")["MPO_RELAY_CLUSTER"]);
+  test("of a cluster with a VPC run in it, and the others do not", () => {
+    const VpcConfig = { SecurityGroupIds: ["sg-0a1b2c3d"], SubnetIds: ["subnet-0a1b2c3d", "subnet-1a2b3c4d5e6f70819"] };
+    for (const name of ["ConsumerStage1", "SweepStage1"]) expect(properties(`${name}LambdaFunction`)).toMatchObject({ VpcConfig });
+    for (const name of ["ConsumerDev", "SweepDev", "Edge", "InboxEcr"])
+      expect(properties(`${name}LambdaFunction`)).not.toHaveProperty("VpcConfig");
   });
 
-  test("read secrets from Secrets Manager while they are deployed: the template holds none", () => {
-    const all = Object.entries({ ...variables("Edge"), ...variables("Consumer"), ...variables("Sweep") });
-    const secrets = all.filter(([name]) => !name.startsWith("MPO_RELAY_"));
-    expect(secrets.map(([name]) => name).toSorted()).toEqual(["CLUSTER_CA", "CLUSTER_TOKEN", "WEBHOOK_SECRET"]);
-    for (const [name, value] of secrets) expect(value).toBe(`{{resolve:secretsmanager:mpo-relay/dev:SecretString:${name}}}`);
+  test("get addresses of what the stack makes, and no secret", () => {
+    const CONFIG = { MPO_RELAY_CONFIG: "dist/lambda/relay.json" };
+    const at = (resource: string) => ({ Ref: resource });
+    const own = { MPO_RELAY_JOURNAL: at("Journal"), ...CONFIG };
+    const queues = { DEV_QUEUE: at("QueueDev"), STAGE_QUEUE: at("QueueStage1"), INSIDE_QUEUE: at("QueueInside") };
+    const stores = { ...own, ...queues, MPO_RELAY_UNPARSED: at("UnparsedQueue") };
+    expect(variables("Edge")).toEqual(stores);
+    expect(variables("InboxEcr")).toEqual({ ...stores, MPO_RELAY_WEBHOOK: "ecr", ECR_QUEUE: at("DeliveriesEcr") });
+    for (const name of ["ConsumerDev", "SweepDev"])
+      expect(variables(name), name).toEqual({ ...own, MPO_RELAY_CLUSTER: "dev", DEV_QUEUE: at("QueueDev") });
+    for (const name of ["ConsumerStage1", "SweepStage1"])
+      expect(variables(name), name).toEqual({ ...own, MPO_RELAY_CLUSTER: "stage-1", STAGE_QUEUE: at("QueueStage1") });
+  });
+
+  test("are reached by a function URL, or by an HTTP API", () => {
+    expect(properties("EdgeLambdaFunctionUrl", small)).toMatchObject({ AuthType: "NONE", TargetFunctionArn: arnOf("EdgeLambdaFunction") });
+    expect(typed(/ApiGateway/, small)).toEqual([]);
+    expect(properties("HttpApiRouteDefault")).toMatchObject({ RouteKey: "$default" });
+    expect(typed(/Lambda::Url/)).toEqual([]);
   });
 
   function variables(name: string) {
@@ -202,116 +324,157 @@ describe("the functions", () => {
 });
 
 describe("the roles", () => {
-  const one = <T extends z.ZodType>(schema: T) => z.union([schema.transform((each) => [each]), z.array(schema)]);
-  const arn = z.object({ "Fn::GetAtt": z.tuple([z.string(), z.literal("Arn")]) }).transform((each) => each["Fn::GetAtt"][0]);
-  const statement = z.strictObject({ Effect: z.literal("Allow"), Action: one(z.string()), Resource: one(arn) });
-  const role = z.strictObject({
-    AssumeRolePolicyDocument: z.unknown(),
-    Policies: z.array(z.object({ PolicyDocument: z.object({ Statement: z.array(statement) }) })),
-  });
-
-  test.each([
-    [
-      "EdgeRole",
-      ["EdgeLogGroup: logs:CreateLogStream", "EdgeLogGroup: logs:PutLogEvents"],
-      ["Journal: dynamodb:Query", "Journal: dynamodb:UpdateItem"],
-      ["Queue", "UnparsedQueue"].flatMap((queue) => [`${queue}: sqs:GetQueueAttributes`, `${queue}: sqs:SendMessage`]),
-    ],
-    [
-      "ConsumerRole",
-      ["ConsumerLogGroup: logs:CreateLogStream", "ConsumerLogGroup: logs:PutLogEvents"],
-      ["Journal: dynamodb:UpdateItem"],
-      [
-        "DeadLetters: sqs:GetQueueUrl",
-        "DeadLetters: sqs:SendMessage",
-        "Queue: sqs:DeleteMessage",
-        "Queue: sqs:GetQueueAttributes",
-        "Queue: sqs:ReceiveMessage",
-        "Queue: sqs:SendMessage",
-      ],
-    ],
-    [
-      "SweepRole",
-      ["SweepLogGroup: logs:CreateLogStream", "SweepLogGroup: logs:PutLogEvents"],
-      ["Journal: dynamodb:UpdateItem"],
-      ["Queue: sqs:SendMessage"],
-    ],
-  ])("%s allows this and nothing else", (name, logs, journal, queues) => {
-    const statements = role.parse(properties(name)).Policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
-    const allowed = statements.flatMap(({ Action, Resource }) =>
-      Resource.flatMap((resource) => Action.map((action) => `${resource}: ${action}`)),
-    );
-    expect(allowed.toSorted()).toEqual([...logs, ...journal, ...queues].toSorted());
-    expect(properties(name)["AssumeRolePolicyDocument"]).toMatchObject({
-      Statement: [{ Effect: "Allow", Principal: { Service: "lambda.amazonaws.com" }, Action: "sts:AssumeRole" }],
+  const each = (resource: string, ...actions: string[]) => actions.map((action) => `${resource}: ${action}`);
+  const logs = (name: string) => each(`${name}LogGroup`, "logs:CreateLogStream", "logs:PutLogEvents");
+  const parameter = (name: string) => `ssm parameter/${name}: ssm:GetParameter`;
+  const key =
+    `${LARGE_SETTINGS.kmsKeyArn}: kms:Decrypt if ` +
+    JSON.stringify({
+      StringEquals: {
+        "kms:ViaService": [
+          { "Fn::Sub": "ssm.${AWS::Region}.${AWS::URLSuffix}" },
+          { "Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}" },
+        ],
+      },
     });
+  const registries = [parameter("relay/robot"), parameter("relay/registry-ca")];
+  const ofDev = [parameter("relay/dev/token"), parameter("relay/dev/ca"), ...registries, key];
+  const ofStage = [parameter("relay/stage/kubeconfig"), ...registries, parameter("relay/docker"), key];
+  const consumes = (id: string) => [
+    ...each(`Queue${id}`, "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:SendMessage"),
+    ...each(`DeadLetters${id}`, "sqs:SendMessage", "sqs:GetQueueUrl"),
+    ...each("Journal", "dynamodb:UpdateItem"),
+  ];
+  const sweeps = (id: string) => [...each(`Queue${id}`, "sqs:SendMessage"), ...each("Journal", "dynamodb:UpdateItem")];
+  const WRITTEN: Readonly<Record<string, readonly string[]>> = {
+    Edge: [
+      ...["QueueDev", "QueueStage1", "QueueInside", "UnparsedQueue"].flatMap((queue) =>
+        each(queue, "sqs:SendMessage", "sqs:GetQueueAttributes"),
+      ),
+      ...each("Journal", "dynamodb:UpdateItem", "dynamodb:Query"),
+      parameter("relay/registry"),
+      parameter("relay/registry-old"),
+      parameter("aws/reference/secretsmanager/relay/team"),
+      "secretsmanager secret:relay/team-??????: secretsmanager:GetSecretValue",
+      key,
+    ],
+    InboxEcr: [
+      ...each("DeliveriesEcr", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
+      ...["QueueDev", "QueueStage1", "QueueInside"].flatMap((queue) => each(queue, "sqs:SendMessage")),
+      ...each("UnparsedQueue", "sqs:SendMessage", "sqs:GetQueueAttributes"),
+      ...each("Journal", "dynamodb:UpdateItem"),
+    ],
+    ConsumerDev: [...consumes("Dev"), ...ofDev],
+    SweepDev: [...sweeps("Dev"), ...ofDev],
+    ConsumerStage1: [...consumes("Stage1"), ...ofStage, ...DENIED_TO_ITSELF("consumerStage1")],
+    SweepStage1: [...sweeps("Stage1"), ...ofStage, ...DENIED_TO_ITSELF("sweepStage1")],
+  };
+
+  test.each(Object.keys(WRITTEN))("%s may do this and nothing else", (name) => {
+    expect(rightsOf(properties(`${name}Role`))).toEqual([...(WRITTEN[name] ?? []), ...logs(name)].toSorted());
   });
 
-  test("there is no fourth role, and no policy beside them", () => {
-    const identities = Object.entries(template.Resources).filter(([, { Type }]) => Type.startsWith("AWS::IAM::"));
-    expect(identities.map(([name]) => name).toSorted()).toEqual(["ConsumerRole", "EdgeRole", "SweepRole"]);
+  test("a worker inside its cluster may do this, whoever it runs as", () => {
+    const looks = ["sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:ChangeMessageVisibility"];
+    expect(rightsOfPolicy(properties("WorkerInsidePolicy"))).toEqual(
+      [
+        ...each("QueueInside", ...looks, "sqs:DeleteMessage", "sqs:SendMessage"),
+        ...each("DeadLettersInside", ...looks, "sqs:GetQueueUrl", "sqs:SendMessage"),
+        ...each("Journal", "dynamodb:UpdateItem"),
+      ].toSorted(),
+    );
   });
+
+  test("there is no other, and no policy beside them", () => {
+    const names = Object.keys(WRITTEN).map((name) => `${name}Role`);
+    expect(typed(/^AWS::IAM::/).toSorted()).toEqual([...names, "WorkerInsidePolicy"].toSorted());
+  });
+
+  test("let somebody read every secret that the configuration names", () => {
+    const granted = Object.keys(WRITTEN).flatMap((name) => rightsOf(properties(`${name}Role`)));
+    const named = [...JSON.stringify(LARGE).matchAll(/"ssm:\/([^"]+)"/g)].map(([, name = ""]) => name);
+    expect(named.length).toBeGreaterThan(8);
+    for (const name of named) expect(granted).toContain(parameter(name));
+  });
+
+  test.each<[string, unknown]>([
+    ["an action with a wildcard", { Effect: "Allow", Action: "sqs:*", Resource: arnOf("QueueDev") }],
+    ["any action", { Effect: "Allow", Action: "*", Resource: arnOf("QueueDev") }],
+    ["any resource", { Effect: "Allow", Action: "sqs:SendMessage", Resource: "*" }],
+    [
+      "a resource with a wildcard",
+      { Effect: "Allow", Action: "ssm:GetParameter", Resource: { "Fn::Sub": "arn:${AWS::Partition}:ssm:::parameter/*" } },
+    ],
+    ["all but one action", { Effect: "Allow", NotAction: "sqs:SendMessage", Resource: arnOf("QueueDev") }],
+    ["all but one resource", { Effect: "Allow", Action: "sqs:SendMessage", NotResource: arnOf("QueueDev") }],
+    ["an ARN of one partition", { Effect: "Allow", Action: "sqs:SendMessage", Resource: { "Fn::Sub": "arn:aws:sqs:::q" } }],
+    ["another form of resource", { Effect: "Allow", Action: "sqs:SendMessage", Resource: { Ref: "QueueDev" } }],
+  ])("with %s are refused by the reader", (_what, statement) => {
+    expect(() => rightsOf(withStatement(statement))).toThrow(z.ZodError);
+  });
+
+  test("with a right too many differ from the list", () => {
+    const rights = rightsOf(withStatement({ Effect: "Allow", Action: "sqs:PurgeQueue", Resource: arnOf("QueueDev") }));
+    expect(rights).toEqual([...(WRITTEN["Edge"] ?? []), ...logs("Edge"), "QueueDev: sqs:PurgeQueue"].toSorted());
+  });
+
+  /** The edge's role with one more. */
+  function withStatement(statement: unknown) {
+    const document = z.object({ PolicyDocument: z.object({ Statement: z.array(z.unknown()) }).loose() }).loose();
+    const role = z
+      .object({ Policies: z.array(document) })
+      .loose()
+      .parse(structuredClone(properties("EdgeRole")));
+    role.Policies[0]?.PolicyDocument.Statement.push(statement);
+    return role;
+  }
 });
 
-describe("the zips", () => {
-  test.each(["edge", "consumer", "sweep"])("%s.zip holds its own bundle and the configuration", async (name) => {
-    const files = namesIn(await readFile(join(copy, `.serverless/${name}.zip`)));
+describe("the packages", () => {
+  test.each(["edge", "consumerDev", "sweepDev"])("%s.zip holds its own bundle and the configuration", async (key) => {
+    const name = key.replace("Dev", "");
+    const files = namesIn(await readFile(join(copy, `.serverless/${key}.zip`)));
     expect(files).toContain(`dist/lambda/${name}.mjs`);
     expect(files).toContain("dist/lambda/relay.json");
     const own = new RegExp(`^dist/lambda/(?:relay\\.json|${name}\\.mjs|${name}/[^/]+\\.mjs)$`);
     expect(files.filter((file) => !own.test(file))).toEqual([]);
   });
 
-  /** The central directory's names: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT 4.3.12 */
-  function namesIn(zip: Buffer): string[] {
-    const names: string[] = [];
-    for (let at = zip.indexOf("PK\u0001\u0002"); at >= 0; at = zip.indexOf("PK\u0001\u0002", at + 46)) {
-      names.push(zip.toString("utf8", at + 46, at + 46 + zip.readUInt16LE(at + 28)));
-    }
-    return names;
-  }
-});
+  test("of the inbox too", () => {
+    expect(inboxZip).toContain("dist/lambda/inbox.mjs");
+    expect(inboxZip).toContain("dist/lambda/relay.json");
+  });
 
-describe("the configuration in the zips", () => {
-  test("without a file of one's own is the example, and that is said", () => {
+  test("are the same for each cluster", async () => {
+    expect(zips).toEqual(namesIn(await readFile(join(copy, ".serverless/consumerDev.zip"))));
+  });
+
+  test("without a configuration of one's own hold the example, and that is said", () => {
     expect(said).toContain("no relay.yaml here and no MPO_RELAY_CONFIG: packaging infra/relay.example.yaml");
   });
-
-  const mine = { clusters: { dev: { queue: "env:MPO_RELAY_QUEUE" } } };
-  test.each<[string, () => Promise<Record<string, string>>]>([
-    ["inline in MPO_RELAY_CONFIG", async () => ({ MPO_RELAY_CONFIG: JSON.stringify(mine) })],
-    ["in the file that MPO_RELAY_CONFIG names", () => file("other.yml").then(() => ({ MPO_RELAY_CONFIG: "other.yml" }))],
-    ["in relay.yaml", () => file("relay.yaml").then(() => ({}))],
-  ])(
-    "is taken where it stands %s",
-    async (_where, prepare) => {
-      const { stdout, stderr } = await node(lay("dev"), await prepare());
-      expect({ stdout, stderr }).toEqual({ stdout: "", stderr: "" });
-      expect(JSON.parse(await text("dist/lambda/relay.json"))).toEqual(mine);
-    },
-    TIMEOUT_MS,
-  );
-
-  test("must know the cluster that the consumer is for", async () => {
-    await file("relay.yaml");
-    await expect(node(lay("prod"))).rejects.toThrow('no cluster "prod" in the configuration: --param cluster=NAME, known: dev');
-  });
-
-  test("holds no webhook with a queue, whose deliveries no function would take", async () => {
-    const MPO_RELAY_CONFIG = JSON.stringify({ ...mine, webhooks: { ecr: { provider: "ecr", queue: "env:ECR_QUEUE" } } });
-    await expect(node(lay("dev"), { MPO_RELAY_CONFIG })).rejects.toThrow(
-      "webhooks.ecr.queue: only mpo-relay serve takes deliveries from a queue",
-    );
-  });
-
-  test("holds nothing embedded, for which no function has a disk", async () => {
-    const MPO_RELAY_CONFIG = JSON.stringify({ clusters: { dev: { queue: "embedded:" } }, unparsed: "env:U", journal: "embedded:./j" });
-    await expect(node(lay("dev"), { MPO_RELAY_CONFIG })).rejects.toThrow("clusters.dev.queue, journal: embedded needs a disk that lasts");
-  });
-  const lay = (cluster: string) => [
-    "--input-type=module",
-    "--eval",
-    `await (await import("./infra/package.mjs")).layConfiguration("${cluster}")`,
-  ];
-  const file = (name: string) => writeFile(join(copy, name), "clusters:\n  dev: { queue: env:MPO_RELAY_QUEUE } # mine\n");
 });
+
+describe("a deploy that is refused", () => {
+  test("says everything at once, once, and before anything is built", async () => {
+    await rm(join(copy, "dist"), { recursive: true, force: true });
+    const config = { clusters: { dev: { queue: "embedded:" }, Dev: { queue: "env:DEV_QUEUE" } }, unparsed: "env:U" };
+    const run = osls(["package", "--stage", "Prod"], { MPO_RELAY_CONFIG: JSON.stringify({ ...config, webhook: {} }) });
+    const told = await run.then(
+      () => expect.unreachable("it was packaged"),
+      (error: unknown) => z.object({ stdout: z.string(), stderr: z.string() }).parse(error),
+    );
+    const all = `${told.stdout}${told.stderr}`;
+    expect(all).toContain("--stage: a stage has small letters");
+    expect(all.match(/webhook: unknown key/g)).toHaveLength(1);
+    await expect(readFile(join(copy, "dist/lambda/edge.mjs"))).rejects.toThrow("ENOENT");
+  });
+});
+
+/** The central directory's names: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT 4.3.12 */
+function namesIn(zip: Buffer): string[] {
+  const names: string[] = [];
+  for (let at = zip.indexOf("PK\u0001\u0002"); at >= 0; at = zip.indexOf("PK\u0001\u0002", at + 46)) {
+    names.push(zip.toString("utf8", at + 46, at + 46 + zip.readUInt16LE(at + 28)));
+  }
+  return names;
+}

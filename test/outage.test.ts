@@ -36,7 +36,7 @@ function embedded(): Queue {
   return store.queue("dev");
 }
 
-/** With the redrive policy of infra/queues.yml: what is received too often becomes a dead letter by the service's own doing. */
+/** With the redrive policy of infra/template/queues.ts: what is received too often becomes a dead letter by the service's own doing. */
 async function fauxqs(): Promise<Queue> {
   for (const name of ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]) vi.stubEnv(name, "test");
   const server = await startFauxqs({ port: 0, logger: false });

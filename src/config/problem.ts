@@ -8,6 +8,9 @@ export interface Problem {
   readonly hint: string | null;
 }
 
+/** In one line. */
+export const problemText = ({ path, message, hint }: Problem) => `${path || "(file)"}: ${message}${hint ? ` (${hint})` : ""}`;
+
 /** A key that is there, with whatever value but null. */
 export const isGiven = (value: unknown) => value !== undefined && value !== null;
 

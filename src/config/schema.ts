@@ -50,6 +50,7 @@ export function relaySchema(folder: string) {
     previousHubTokenUntil: optional(written(forms.readUntil)),
     hubCa: optional(secretRef),
     uid: optional(written(forms.readUid)),
+    lambda: lambda.prefault({}),
   }).transform(({ region, endpoint, hubToken: token, previousHubToken, previousHubTokenUntil, hubCa, ...rest }) => {
     const placed = (form: QueueForm): QueueForm => (form.kind === "sqs" || form.kind === "env" ? { ...form, region, endpoint } : form);
     const hub = token && { token, previousToken: previousHubToken, previousTokenUntil: previousHubTokenUntil, ca: hubCa };
@@ -116,6 +117,19 @@ const tuning = block({
   patchesPerSecond,
   sweepMs: sweep,
 }));
+
+/** https://docs.aws.amazon.com/lambda/latest/api/API_ScalingConfig.html, and ids as EC2 writes them */
+const lambda = block({
+  maximumConcurrency: z.int().min(2, "Lambda allows no fewer than 2").max(1000).default(2),
+  vpc: optional(
+    block({
+      securityGroupIds: z
+        .array(z.string().regex(/^sg-(?:[0-9a-f]{8}|[0-9a-f]{17})$/, "not a security group's id: sg-…"))
+        .min(1, "names none"),
+      subnetIds: z.array(z.string().regex(/^subnet-(?:[0-9a-f]{8}|[0-9a-f]{17})$/, "not a subnet's id: subnet-…")).min(1, "names none"),
+    }),
+  ),
+});
 
 function registryAccess(folder: string) {
   const secretRef = written((ref) => forms.readSecretRef(ref, folder));

@@ -1,13 +1,11 @@
 /** A DynamoDB of one's own, by another hand: https://github.com/architect/dynalite Its tables are those of the template. */
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { CreateTableCommand, DynamoDBClient, UpdateItemCommand } from "@aws-sdk/client-dynamodb";
 import dynalite from "dynalite";
-import { parse } from "yaml";
 import * as z from "zod";
+import { journal } from "../../infra/template/journal.ts";
+import { JOURNAL } from "../../infra/template/names.ts";
 
-const template = join(import.meta.dirname, "../../infra/journal.yml");
 const schema = z.object({
   AttributeDefinitions: z.array(z.object({ AttributeName: z.string(), AttributeType: z.enum(["S", "N"]) })),
   KeySchema: z.array(z.object({ AttributeName: z.string(), KeyType: z.enum(["HASH", "RANGE"]) })),
@@ -45,10 +43,7 @@ export async function startDynamo(): Promise<TestDynamo> {
   return {
     env,
     async createTable(TableName) {
-      const { Resources } = z
-        .object({ Resources: z.object({ Journal: z.object({ Properties: indexed }) }) })
-        .parse(parse(await readFile(template, "utf8"), { logLevel: "error" }));
-      await client.send(new CreateTableCommand({ TableName, ...Resources.Journal.Properties }));
+      await client.send(new CreateTableCommand({ TableName, ...indexed.parse(journal[JOURNAL]?.Properties) }));
     },
     async put(TableName, { key, sort, detail }) {
       await client.send(

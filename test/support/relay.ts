@@ -36,7 +36,8 @@ export const webhook: WebhookConfig = {
 
 /** A cluster that has nothing but its queue. */
 export function clusterOf(queue: QueueForm, part: Partial<ClusterConfig> = {}): ClusterConfig {
-  return { queue, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false, adopt: null, ...part };
+  const lambda = { maximumConcurrency: 2, vpc: null };
+  return { queue, deadLetters: null, kubernetes: null, hub: null, uid: null, events: false, adopt: null, lambda, ...part };
 }
 
 export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {
