@@ -1,5 +1,6 @@
 /** What the relay tells: one wide line per outcome, and alarms. JSON lines by pino; readable ones on a terminal. */
 import { pino, type DestinationStream } from "pino";
+import type { AlarmCode } from "./outcome.ts";
 
 /** `delivery`: at the edge. `record`: a consumed record. `process`: start and stop of a process. `adoption`: a scan interval was changed. */
 export interface OutcomeLine {
@@ -17,8 +18,8 @@ export interface AlarmLine {
 }
 export interface Observer {
   outcome(line: OutcomeLine): void;
-  /** One line with `alarm: code`, and a counter. Alert rules are built on these. */
-  alarm(code: string, line: AlarmLine): void;
+  /** One line with `alarm: code`; src/metrics/ counts them. Alert rules are built on these. */
+  alarm(code: AlarmCode, line: AlarmLine): void;
 }
 
 /** Lines to `destination`, one JSON object each. Callers name every field: nothing that was not meant for a log gets into one. */

@@ -6,46 +6,50 @@
 import type { RenewRequest } from "./event.ts";
 
 /** Why a delivery or a record is not for us. Not an error: answered 200, or acknowledged. */
-export type SkipReason =
+export const SKIP_REASONS = [
   // at the edge
-  | "HANDSHAKE" // a sender's question before it sends anything, answered
-  | "NOT_A_PUSH" // pull, delete, mount, blob, ping, scan …
-  | "NO_TAG" // a push by digest alone moves no tag
-  | "NOISE_TAG" // werf's and cosign's bookkeeping
-  | "OTHER_REPOSITORY" // below no configured source
-  | "UNKNOWN_HOST" // the path would match under another host: looks like an alias
-  | "OTHER_MODULE" // the source's `modules` leave it out, or the webhook is narrowed to other sources
-  | "NO_CLUSTER" // the source names no cluster
-  | "RESCAN_OFF" // a release channel moved, and the source has no `rescan: true`
+  "HANDSHAKE", // a sender's question before it sends anything, answered
+  "NOT_A_PUSH", // pull, delete, mount, blob, ping, scan …
+  "NO_TAG", // a push by digest alone moves no tag
+  "NOISE_TAG", // werf's and cosign's bookkeeping
+  "OTHER_REPOSITORY", // below no configured source
+  "UNKNOWN_HOST", // the path would match under another host: looks like an alias
+  "OTHER_MODULE", // the source's `modules` leave it out, or the webhook is narrowed to other sources
+  "NO_CLUSTER", // the source names no cluster
+  "RESCAN_OFF", // a release channel moved, and the source has no `rescan: true`
   // in the consumer
-  | "NOT_OVERRIDDEN" // no ModulePullOverride of this name
-  | "TAG_DIFFERS" // the override follows another tag
-  | "OTHER_SOURCE" // v1alpha1: spec.source names another ModuleSource
-  | "OVERRIDDEN" // a rescan: the module has an override, and Deckhouse leaves it out
-  | "NO_SOURCE" // a rescan: no ModuleSource of this name
-  | "RESCAN_UNSUPPORTED" // a rescan: before Deckhouse v1.75 nothing makes it scan without side effects
-  | "RESCAN_REFUSED"; // a rescan: the API server does not let us
+  "NOT_OVERRIDDEN", // no ModulePullOverride of this name
+  "TAG_DIFFERS", // the override follows another tag
+  "OTHER_SOURCE", // v1alpha1: spec.source names another ModuleSource
+  "OVERRIDDEN", // a rescan: the module has an override, and Deckhouse leaves it out
+  "NO_SOURCE", // a rescan: no ModuleSource of this name
+  "RESCAN_UNSUPPORTED", // a rescan: before Deckhouse v1.75 nothing makes it scan without side effects
+  "RESCAN_REFUSED", // a rescan: the API server does not let us
+] as const;
+export type SkipReason = (typeof SKIP_REASONS)[number];
 
 /** How a record that was worked on ended well. */
-export type DoneCode =
-  | "QUEUED" // edge: stored in every queue that needs it
-  | "UNPARSED" // edge: authentic, not readable, stored raw as a dead letter
-  | "NUDGED" // patched; a confirm record follows
-  | "REPEATED" // patched before by this very push; its confirm record is stored again
-  | "JOINED" // another nudge covers this push
-  | "PICKED_UP" // Deckhouse runs the pushed digest
-  | "RUNNING" // the Module says that it is ready, after PICKED_UP
-  | "MODULE_ERROR" // the Module says that it is not, after PICKED_UP
-  | "UNWATCHED" // after PICKED_UP nothing more is known: another push followed, or the Module does not say
-  | "REFUSED" // Deckhouse will not take it: disabled, embedded, validation …
-  | "SUPERSEDED" // a newer push or another tag took over
-  | "UNVERIFIED" // no digest was known to compare with; nothing speaks against it
-  | "CURRENT" // what the sweep found behind is there by now
-  | "RENUDGED" // a download error: a repeated nudge is on its way
-  | "RESCANNED" // the source is scanned after this push; a look at the releases follows
-  | "RELEASE_DEPLOYED" // a ModuleRelease appeared, and Deckhouse runs it
-  | "RELEASE_PENDING" // a ModuleRelease appeared, and waits
-  | "NO_RELEASE"; // none appeared
+export const DONE_CODES = [
+  "QUEUED", // edge: stored in every queue that needs it
+  "UNPARSED", // edge: authentic, not readable, stored raw as a dead letter
+  "NUDGED", // patched; a confirm record follows
+  "REPEATED", // patched before by this very push; its confirm record is stored again
+  "JOINED", // another nudge covers this push
+  "PICKED_UP", // Deckhouse runs the pushed digest
+  "RUNNING", // the Module says that it is ready, after PICKED_UP
+  "MODULE_ERROR", // the Module says that it is not, after PICKED_UP
+  "UNWATCHED", // after PICKED_UP nothing more is known: another push followed, or the Module does not say
+  "REFUSED", // Deckhouse will not take it: disabled, embedded, validation …
+  "SUPERSEDED", // a newer push or another tag took over
+  "UNVERIFIED", // no digest was known to compare with; nothing speaks against it
+  "CURRENT", // what the sweep found behind is there by now
+  "RENUDGED", // a download error: a repeated nudge is on its way
+  "RESCANNED", // the source is scanned after this push; a look at the releases follows
+  "RELEASE_DEPLOYED", // a ModuleRelease appeared, and Deckhouse runs it
+  "RELEASE_PENDING", // a ModuleRelease appeared, and waits
+  "NO_RELEASE", // none appeared
+] as const;
+export type DoneCode = (typeof DONE_CODES)[number];
 
 /** What goes wrong, by a stable code. What follows from each is in {@link TREATMENT}. */
 export type ErrorCode =
@@ -115,8 +119,9 @@ export function httpStatus(outcome: Outcome): number {
   if (outcome.kind === "done") return 202;
   if (outcome.kind === "skipped") return 200;
   if (outcome.kind === "deferred") return 503;
-  return HTTP[outcome.error.code] ?? 503;
+  return failureStatus(outcome.error.code);
 }
+export const failureStatus = (code: ErrorCode): number => HTTP[code] ?? 503;
 const HTTP: Partial<Record<ErrorCode, number>> = {
   UNKNOWN_WEBHOOK: 404,
   UNKNOWN_PUSH: 404,
@@ -165,6 +170,8 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
   NO_MEMORY: "bury",
 };
 
+export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(TREATMENT, code);
+
 /** Errors that an operator must hear of at once; each is one log line with `alarm: <CODE>`, the key and what to do. */
 export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "TOKEN_ENDS" | "WEBHOOK_SILENT", string>>> = {
   CLUSTER_UNREACHABLE:
@@ -205,3 +212,23 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "TOK
   JOURNAL_UNAVAILABLE:
     "what becomes of pushes is not written down, so `mpo-relay history` has a gap; pushes themselves go on. Look at the journal's place: disk, permissions, table",
 };
+
+/** Alarms that are no {@link ErrorCode}: nothing failed with them. */
+export const OTHER_ALARMS = [
+  "WEBHOOK_SILENT", // a push came, and no webhook told of it
+  "RESCAN_REFUSED", // the API server does not let us make a ModuleSource scan
+  "UNPARSED", // an authentic delivery could not be read
+  "UNPARSED_FULL", // and there is no room for more of them
+  "DEAD_LETTERS_EXPIRE", // the queue service is about to delete some
+  "EVENTS_UNAVAILABLE", // Events on the overrides cannot be written
+  "SCAN_INTERVAL", // an override's scan interval cannot be written
+  "OLD_SECRET", // a sender, or a worker, still uses the previous secret
+  "OLD_SECRET_MISSING", // the previous secret cannot be read
+  "SECRET_MISSING", // a secret cannot be read
+  "HUB_CERTIFICATE", // the hub's certificate cannot be renewed
+] as const;
+export type AlarmCode = ErrorCode | (typeof OTHER_ALARMS)[number];
+
+/** What a sweep finds an override to be; src/sweep.ts says when it is which. */
+export const SWEEP_STATES = ["push", "polling", "behind", "unserved", "unknown"] as const;
+export type SweepState = (typeof SWEEP_STATES)[number];

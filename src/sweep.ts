@@ -9,21 +9,18 @@ import { keyFrom, type RenewRequest, SWEEP } from "./event.ts";
 import { inLanes } from "./lanes.ts";
 import { CLOCKS_DIFFER_MS, MIRROR_LATE_MS, SILENT_AFTER_MS, SWEEP_AGAIN_MS, SWEEP_LANES, SWEEP_UNSURE_MS } from "./limits.ts";
 import { type Nudge, nudgeOf } from "./nudge.ts";
-import { toRelayError } from "./outcome.ts";
+import { type SweepState, toRelayError } from "./outcome.ts";
 import type { Registry, Resolved } from "./registry/registry.ts";
 import { sourcesOf } from "./silence.ts";
 import { adviceOn, verdictOf } from "./status.ts";
 
-/**
- * `push`: it holds what its tag names, and its last change came by a delivery. `polling`: it holds it, and no delivery was seen.
- * `behind`: it holds something else. `unserved`: below no source of the configuration. `unknown`: nobody can tell, see `why`.
- */
-export const SWEEP_STATES = ["push", "polling", "behind", "unserved", "unknown"] as const;
-export type SweepState = (typeof SWEEP_STATES)[number];
-
 export interface SweepRow {
   readonly cluster: string;
   readonly override: Override;
+  /**
+   * `push`: it holds what its tag names, and its last change came by a delivery. `polling`: it holds it, and no delivery was seen.
+   * `behind`: it holds something else. `unserved`: below no source of the configuration. `unknown`: nobody can tell, see `why`.
+   */
   readonly state: SweepState;
   /** null where none was found to be its own. */
   readonly source: SourceConfig | null;

@@ -6,9 +6,9 @@ import { encode, SWEEP } from "./event.ts";
 import { entryOf } from "./journal/journal.ts";
 import { NEWLY_TAGGED_MS, SILENT_AFTER_MS, SILENT_NAMED, SWEEP_AGAIN_MS, SWEEP_GAP_MS, SWEEP_GRACE_MS, SWEEP_TICK_MS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
-import { ADVICE, type RelayError, toRelayError, TREATMENT } from "./outcome.ts";
+import { ADVICE, type RelayError, SWEEP_STATES, toRelayError, TREATMENT } from "./outcome.ts";
 import { type Hearing, hearingsOf, type Patience } from "./silence.ts";
-import { sweep, SWEEP_STATES, type SweepContext, type SweepRow, type Swept, type Trouble } from "./sweep.ts";
+import { sweep, type SweepContext, type SweepRow, type Swept, type Trouble } from "./sweep.ts";
 import { pause } from "./take.ts";
 
 export interface SweeperContext extends SweepContext, Pick<ConsumeContext, "circuit" | "observer" | "send" | "note"> {
