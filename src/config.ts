@@ -146,6 +146,8 @@ export interface RelayConfig {
   /** null: nowhere. */
   readonly journal: JournalForm | null;
   readonly listen: { readonly host: string; readonly port: number };
+  /** Where /metrics is served; null: nowhere. */
+  readonly admin: { readonly host: string; readonly port: number } | null;
   readonly hub: HubConfig | null;
   readonly limits: { readonly body: number; readonly unparsed: number };
   readonly tuning: Tuning;

@@ -11,7 +11,8 @@ import { startHub } from "./lend.ts";
 import { createLimiter } from "./limiter.ts";
 import { EDGE_PATIENCE_MS, type Journals, openJournals, PATIENCE_MS } from "./journals.ts";
 import { listen } from "./listen.ts";
-import type { Observer } from "./observe.ts";
+import type { Metrics } from "./metrics/admin.ts";
+import { type Observer, toAll } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
 import { type PushQuestion, tellPush } from "./pushes.ts";
 import type { DeadLetters, Queue } from "./queue/queue.ts";
@@ -36,6 +37,8 @@ export interface Relay {
   readonly port: number | null;
   /** Where the edge's queues are lent; null where they are not. */
   readonly hubUrl: string | null;
+  /** Where /metrics is; null where it is not. */
+  readonly adminUrl: string | null;
   /** Answers what is in hand, settles what is in hand, then closes the queues. */
   stop(): Promise<void>;
 }
@@ -43,7 +46,9 @@ export interface Relay {
 const REFUSED_CALLS_PER_MINUTE = 30;
 
 /** Throws an Error that says what to do where a queue, a cluster or the port cannot be had. */
-export async function startRelay({ config, observer, roles = ["edge", "consumer"], clusters }: RelayOptions): Promise<Relay> {
+export async function startRelay({ config, observer: log, roles = ["edge", "consumer"], clusters }: RelayOptions): Promise<Relay> {
+  const metrics = config.admin && (await import("./metrics/admin.ts")).openMetrics(config);
+  const observer = metrics ? toAll(log, metrics.observer) : log;
   const reachable = Object.keys(config.clusters).filter((name) => config.clusters[name]?.kubernetes);
   const consumed = roles.includes("consumer") ? (clusters ?? reachable) : [];
   const isEdge = roles.includes("edge");
@@ -61,7 +66,7 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
     await queues.close();
   };
   try {
-    const telling = { observer, ...journals, tellTroubles: createTroubleNews(observer) };
+    const telling = { observer, ...journals, tellTroubles: createTroubleNews(observer), metrics };
     const starting = consumed.map(async (cluster) => {
       stopping.push(await startConsumer(config, cluster, queues.of(cluster), { ...telling, isAlone: !isEdge }));
     });
@@ -75,9 +80,12 @@ export async function startRelay({ config, observer, roles = ["edge", "consumer"
     const hub = isEdge && config.hub ? await startHub(config.hub, { ...context, queues, journal: journals.journal }) : null;
     if (hub) stopping.push(hub.stop);
     for (const webhook of isEdge ? Object.keys(config.webhooks) : []) stopping.push(await startInbox(webhook, context));
-    const ports = { port: edge?.port ?? null, ...(hub && { hubPort: hub.port }) };
+    const admin =
+      config.admin && metrics && (await startAdmin(config.admin, metrics, queues, isEdge ? Object.keys(config.clusters) : consumed));
+    if (admin) stopping.push(admin.stop);
+    const ports = { port: edge?.port ?? null, ...(hub && { hubPort: hub.port }), ...(admin && { adminPort: admin.port }) };
     observer.outcome({ event: "process", outcome: "STARTED", roles: roles.join(" "), ...ports, clusters: consumed.join(" ") });
-    return { url: edge?.url ?? null, port: ports.port, hubUrl: hub?.url ?? null, stop: stopAll };
+    return { url: edge?.url ?? null, port: ports.port, hubUrl: hub?.url ?? null, adminUrl: admin?.url ?? null, stop: stopAll };
   } catch (error) {
     await stopAll();
     throw error;
@@ -88,16 +96,18 @@ type Telling = Pick<Journals, "note"> & { readonly observer: Observer };
 interface ConsumerTelling extends Telling {
   readonly tellTroubles: (swept: Swept) => void;
   readonly isAlone: boolean;
+  readonly metrics: Metrics | null;
 }
 
 async function startConsumer(
   config: RelayConfig,
   cluster: string,
   queue: Queue,
-  { observer, note, tellTroubles, isAlone }: ConsumerTelling,
+  { observer, note, tellTroubles, isAlone, metrics }: ConsumerTelling,
 ): Promise<() => Promise<void>> {
   const overrides = openCluster(config, cluster, observer);
   const context = consumeContext(config, { cluster, queue, overrides, observer, note });
+  metrics?.readings.circuit(cluster, context.circuit);
   await lookOnce(context, isAlone);
   const stopWork = startLoop((signal) => work({ ...context, queue }, signal));
   const stopWatch = startWatch(cluster, queue.deadLetters, observer);
@@ -107,6 +117,16 @@ async function startConsumer(
     await Promise.all([stopWork(), stopWatch(), stopSweep?.()]);
     overrides.close();
   };
+}
+
+/** A listener of its own: what it tells is for whoever operates the relay, and never on the port that registries reach. */
+function startAdmin(at: NonNullable<RelayConfig["admin"]>, { readings, fetch }: Metrics, queues: Queues, clusters: readonly string[]) {
+  for (const cluster of clusters) {
+    readings.queue(cluster, queues.of(cluster));
+    readings.deadLetters(cluster, queues.of(cluster).deadLetters);
+  }
+  if (queues.unparsed) readings.deadLetters("unparsed", queues.unparsed);
+  return listen({ ...at, fetch, setting: "admin" });
 }
 
 const startWatch = (place: string, letters: DeadLetters, observer: Observer) =>

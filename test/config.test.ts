@@ -149,6 +149,7 @@ clusters:
           lambda: { maximumConcurrency: 2, vpc: null },
         },
       },
+      admin: null,
       hub: null,
       unparsed: { kind: "embedded", folder: join(folder, "data") },
       journal: { kind: "embedded", folder: join(folder, "data") },
@@ -293,6 +294,15 @@ tuning: { cooldown: 500ms, looks: [1s, 1m], patchesPerSecond: 0.5, sweep: off }
     [{ host: "localhost" }, { host: "localhost", port: 8080 }],
   ])("listens on %j", async (listen, expected) => {
     expect((await loaded(withTop({ listen }))).config.listen).toEqual(expected);
+  });
+
+  it.each([
+    [9000, { host: "127.0.0.1", port: 9000 }],
+    [":9000", { host: "127.0.0.1", port: 9000 }],
+    [{}, { host: "127.0.0.1", port: 9090 }],
+    ["0.0.0.0:9090", { host: "0.0.0.0", port: 9090 }],
+  ])("serves metrics to this machine alone, unless %j says more", async (admin, expected) => {
+    expect((await loaded(withTop({ admin }))).config.admin).toEqual(expected);
   });
 
   it("narrows a webhook by a source's repo in any spelling", async () => {
@@ -660,6 +670,7 @@ describe("each problem, with its path and a hint", () => {
     ],
     // the rest
     ["listen", withTop({ listen: "8080x" }), "listen: expected a port, host:port, or { host, port }"],
+    ["admin", withTop({ admin: true }), "admin: expected a port, host:port, or { host, port }"],
     [
       "cooldown",
       withTop({ tuning: { cooldown: "5 seconds" } }),

@@ -63,6 +63,7 @@ export function relaySchema(folder: string) {
     unparsed: optional(queue),
     journal: optional(written((text) => forms.readJournal(text, folder))),
     listen: listenAt(8080),
+    admin: optional(listenAt(9090, "127.0.0.1")),
     hub: optional(hub(folder)),
     limits: block({ body: bytes.default(MIB), unparsed: z.int().min(1).default(1000) }).prefault({}),
     tuning: tuning.prefault({}),
@@ -84,19 +85,19 @@ const name = z
   .string()
   .regex(/^[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/, "a name has letters, digits, - _ . and at most 63 characters");
 const port = z.int().min(0).max(65_535);
-function listenAt(usual: number) {
+function listenAt(usual: number, usualHost = "0.0.0.0") {
   const forms = [
-    port.transform((each) => ({ host: "0.0.0.0", port: each })),
-    written(readListen),
-    block({ host: text.default("0.0.0.0"), port: port.default(usual) }),
+    port.transform((each) => ({ host: usualHost, port: each })),
+    written((address) => readListen(address, usualHost)),
+    block({ host: text.default(usualHost), port: port.default(usual) }),
   ] as const;
-  return z.union(forms, "expected a port, host:port, or { host, port }").default({ host: "0.0.0.0", port: usual });
+  return z.union(forms, "expected a port, host:port, or { host, port }").default({ host: usualHost, port: usual });
 }
 
-function readListen(address: string): { host: string; port: number } | Refusal {
+function readListen(address: string, usualHost: string): { host: string; port: number } | Refusal {
   const [, host, digits] = /^(.*):(\d{1,5})$/.exec(address) ?? [];
   if (digits === undefined || Number(digits) > 65_535) return new Refusal("not an address", "write 8080, 127.0.0.1:8080 or [::1]:8080");
-  return { host: (host ?? "").replace(/^\[(.*)\]$/, "$1") || "0.0.0.0", port: Number(digits) };
+  return { host: (host ?? "").replace(/^\[(.*)\]$/, "$1") || usualHost, port: Number(digits) };
 }
 
 const looks = z

@@ -50,6 +50,7 @@ function configOf(): RelayConfig {
     webhooks,
     sources: [{ repo: REPO, name: "test", noise: "drop", aliases: [], modules: ["*"], clusters: [CLUSTER], rescan: false, registry: null }],
     clusters: { [CLUSTER]: clusterOf({ kind: "embedded", folder: "/nowhere" }) },
+    admin: null,
     hub: null,
     journal: null,
     unparsed: null,

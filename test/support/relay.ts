@@ -48,6 +48,7 @@ export function configOf(part: Partial<RelayConfig> = {}): RelayConfig {
     unparsed: null,
     journal: null,
     listen: { host: "127.0.0.1", port: 0 },
+    admin: null,
     hub: null,
     limits: { body: 1024 * 1024, unparsed: 1000 },
     tuning: { cooldownMs: 5000, looksMs: [10_000, 30_000, 90_000, 300_000, 900_000, 3_600_000], patchesPerSecond: 50, sweepMs: 300_000 },

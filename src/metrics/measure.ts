@@ -1,0 +1,88 @@
+/**
+ * What a line of the log is in numbers. Nothing else in the program counts, so that log and metrics cannot tell two stories. Pure.
+ * A label has the values of the configuration and of our own codes, and no others, whatever comes from outside.
+ */
+import type { RelayConfig } from "../config.ts";
+import type { OutcomeLine } from "../observe.ts";
+import { type AlarmCode, DONE_CODES, failureStatus, isErrorCode, OTHER_ALARMS, SKIP_REASONS, SWEEP_STATES } from "../outcome.ts";
+import type { MetricKey } from "./table.ts";
+
+/** A counter grows by `value`, a gauge becomes it, a histogram has one more of it. */
+export interface Sample {
+  readonly metric: MetricKey;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+/** The names that labels may have. */
+export type Named = Pick<RelayConfig, "webhooks" | "clusters">;
+
+/** In place of a name or a code that is none of ours; no webhook and no cluster can be called so. */
+export const OTHER = "(other)";
+
+export function samplesOf(line: OutcomeLine, named: Named): Sample[] {
+  switch (line.event) {
+    case "delivery":
+      return ofDelivery(line, nameIn(named.webhooks, line["webhook"]));
+    case "record":
+      return ofRecord(line, nameIn(named.clusters, line["cluster"]));
+    case "process":
+      return line.outcome === "SWEPT" ? ofSweep(line, nameIn(named.clusters, line["cluster"])) : [];
+    case "adoption":
+      return [];
+  }
+}
+
+export function samplesOfAlarm(code: AlarmCode): Sample[] {
+  return [{ metric: "alarms", labels: { code: isErrorCode(code) || OTHER_CODES.has(code) ? code : OTHER }, value: 1 }];
+}
+
+function ofDelivery(line: OutcomeLine, webhook: string): Sample[] {
+  const [decision, reason] = decisionOn(line.outcome);
+  const count: Sample = { metric: "deliveries", labels: { webhook, decision, reason }, value: numberOf(line["more"]) ?? 1 };
+  const ms = line.outcome === "QUEUED" ? numberOf(line["ms"]) : null;
+  return ms === null ? [count] : [count, { metric: "receiveToQueued", labels: { webhook }, value: seconds(ms) }];
+}
+
+/** As the answer says it (src/app.ts). */
+function decisionOn(outcome: string): [string, string] {
+  if (outcome === "QUEUED" || outcome === "UNPARSED") return [outcome.toLowerCase(), outcome];
+  if (SKIPS.has(outcome)) return ["skipped", outcome];
+  if (!isErrorCode(outcome)) return [OTHER, OTHER];
+  return [failureStatus(outcome) === 503 ? "failed" : "refused", outcome];
+}
+
+function ofRecord(line: OutcomeLine, cluster: string): Sample[] {
+  const { outcome } = line;
+  const count: Sample = {
+    metric: "records",
+    labels: { cluster, outcome: OUTCOMES.has(outcome) || isErrorCode(outcome) ? outcome : OTHER },
+    value: 1,
+  };
+  const { webhook } = line;
+  if (typeof webhook !== "string" || webhook.startsWith("(")) return [count]; // what the sweep found, or a person renewed, is no push's time
+  const [metric, ms] = durationOf(line);
+  return ms === null ? [count] : [count, { metric, labels: { cluster }, value: seconds(ms) }];
+}
+
+/** Of a push that is nudged once more only the pick-up is news. */
+function durationOf(line: OutcomeLine): ["receiveToPatched" | "pushToPickedUp", number | null] {
+  if (line.outcome === "PICKED_UP") return ["pushToPickedUp", numberOf(line["pushToPickedUpMs"])];
+  const isFirst = line.outcome === "NUDGED" && line["nudge"] === 0;
+  return ["receiveToPatched", isFirst ? numberOf(timeOf(line["patchedAt"]) - timeOf(line["receivedAt"])) : null];
+}
+
+const ofSweep = (line: OutcomeLine, cluster: string): Sample[] =>
+  SWEEP_STATES.flatMap((state) => {
+    const value = numberOf(line[state]);
+    return value === null ? [] : [{ metric: "overrides" as const, labels: { cluster, state }, value }];
+  });
+
+const SKIPS: ReadonlySet<string> = new Set(SKIP_REASONS);
+const OUTCOMES: ReadonlySet<string> = new Set([...DONE_CODES, ...SKIP_REASONS, "DEFERRED"]);
+const OTHER_CODES: ReadonlySet<string> = new Set(OTHER_ALARMS);
+const nameIn = (names: Readonly<Record<string, unknown>>, name: unknown) =>
+  typeof name === "string" && Object.hasOwn(names, name) ? name : OTHER;
+const numberOf = (value: unknown) => (typeof value === "number" && Number.isFinite(value) ? value : null);
+const timeOf = (value: unknown) => (typeof value === "string" ? Date.parse(value) : Number.NaN);
+/** Two clocks may differ, and no time is negative. */
+const seconds = (ms: number) => Math.max(0, ms / 1000);
