@@ -2,8 +2,7 @@
 import type { RelayConfig } from "./config.ts";
 import type { Journal } from "./journal/journal.ts";
 import { EDGE_PATIENCE_MS, openJournals } from "./journals.ts";
-import { lambdaConfig } from "./lambda.ts";
-import { logTo } from "./observe.ts";
+import { lambdaConfig, lambdaLog } from "./lambda.ts";
 import { openQueues, type Queues } from "./queues.ts";
 import type { ReceiveContext } from "./receive.ts";
 import { createSecretReader } from "./secrets.ts";
@@ -18,7 +17,7 @@ export interface LambdaEdge {
 /** Throws an Error with every problem of the configuration, or with the queue that cannot be opened. */
 export async function openLambdaEdge(): Promise<LambdaEdge> {
   const config = await lambdaConfig();
-  const observer = logTo(process.stdout);
+  const observer = lambdaLog(config);
   const queues = await openQueues(config, { clusters: Object.keys(config.clusters), unparsed: true, as: "owner", observer });
   const { journal, note } = await openJournals(config, { observer, patienceMs: EDGE_PATIENCE_MS });
   const { store, storeUnparsed } = queues;

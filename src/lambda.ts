@@ -1,6 +1,8 @@
 /** What differs in AWS Lambda: records come in the event, whatever is not reported as failed is deleted by Lambda itself, and no disk lasts. */
 import * as z from "zod";
 import { configOrThrow, type RelayConfig } from "./config.ts";
+import { withEmf } from "./metrics/emf.ts";
+import { logTo, type Observer } from "./observe.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 
 export interface LambdaContext {
@@ -20,6 +22,10 @@ export async function lambdaConfig(): Promise<RelayConfig> {
     `${where}: what is embedded needs a disk that lasts, and a Lambda function has none; write env:NAME (see infra/relay.example.yaml)`,
   );
 }
+
+/** The function's log, of whose lines CloudWatch makes metrics. Lambda sets the variable: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html */
+export const lambdaLog = (config: RelayConfig): Observer =>
+  withEmf(logTo(process.stdout), { named: config, function: process.env["AWS_LAMBDA_FUNCTION_NAME"] ?? "none" });
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event */
 const sqsEvent = z.object({

@@ -225,6 +225,7 @@ export const OTHER_ALARMS = [
   "OLD_SECRET", // a sender, or a worker, still uses the previous secret
   "OLD_SECRET_MISSING", // the previous secret cannot be read
   "SECRET_MISSING", // a secret cannot be read
+  "TOKEN_ENDS", // the token for a cluster ends soon
   "HUB_CERTIFICATE", // the hub's certificate cannot be renewed
 ] as const;
 export type AlarmCode = ErrorCode | (typeof OTHER_ALARMS)[number];

@@ -17,6 +17,7 @@ import { deliveriesOf } from "./contracts/deliveries.ts";
 import { pushImage } from "../src/sandbox/registry-client.ts";
 import { startRegistry } from "../src/sandbox/registry.ts";
 import { startDynamo, type TestDynamo } from "./support/dynamodb.ts";
+import { metricsIn } from "./support/emf.ts";
 import { requestOf } from "./support/relay.ts";
 import { HEAVY_MS, waited } from "./support/wait.ts";
 
@@ -75,6 +76,7 @@ async function start(name: "edge" | "consumer" | "sweep" | "inbox", config: unkn
       AWS_ACCESS_KEY_ID: "test",
       AWS_SECRET_ACCESS_KEY: "test",
       AWS_REGION: "us-east-1",
+      AWS_LAMBDA_FUNCTION_NAME: `mpo-relay-test-${name}`,
       MPO_RELAY_CONFIG: JSON.stringify(config),
       ...env,
     },
@@ -108,6 +110,16 @@ async function start(name: "edge" | "consumer" | "sweep" | "inbox", config: unkn
       return result;
     },
   };
+}
+
+/** What CloudWatch makes of all that a function wrote: the sum of each metric. */
+function metricsOf(output: string, name: string): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const { dimensions, values } of output.split("\n").flatMap(metricsIn)) {
+    expect(dimensions).toEqual({ function: `mpo-relay-test-${name}` });
+    for (const [metric, value] of Object.entries(values)) sums[metric] = (sums[metric] ?? 0) + Number(value);
+  }
+  return sums;
 }
 
 describe("edge.mjs", () => {
@@ -181,6 +193,8 @@ describe("edge.mjs", () => {
       expect(await invoke(event(Buffer.from("no JSON")))).toMatchObject({ statusCode: 202 });
       expect(unparsed.records()).toEqual([expect.objectContaining({ kind: "delivery", webhook: "registry" })]);
       expect(await output()).toContain(`"outcome":"UNPARSED"`);
+      const counted = { Queued: 2, AuthFailed: 3, Unparsed: 1, Alarms: 1, ReceiveToQueued: expect.any(Number) };
+      expect(metricsOf(await output(), "edge")).toEqual(counted);
       expect(await output()).not.toContain(SECRET);
     },
     HEAVY_MS,
@@ -286,6 +300,8 @@ describe("consumer.mjs", () => {
       expect(annotations()).toMatchObject({ renew: requestOf().key });
       expect(queue.records()).toEqual([expect.objectContaining({ kind: "confirm", module: "echo", key: requestOf().key })]);
       expect(queue.letters().map(({ body }) => body)).toEqual(["no JSON"]);
+      const counted = { Nudged: 1, ReceiveToPatched: expect.any(Number), Alarms: 1 };
+      expect(metricsOf(await output(), "consumer")).toEqual(counted);
       expect(await output()).not.toContain(SECRET);
     },
     HEAVY_MS,
@@ -400,6 +416,7 @@ describe("sweep.mjs", () => {
     expect(await invoke({})).toEqual({ queued: 1 });
     expect(await invoke({})).toEqual({ queued: 0 });
     expect(queue.records()).toEqual([expect.objectContaining({ kind: "renew", module: "echo", digest, webhook: "(sweep)" })]);
+    expect(metricsOf(await output(), "sweep")).toMatchObject({ OverridesBehind: 2, OverridesPush: 0, OverridesUnserved: 0 }); // one in each of two sweeps
     expect(await output()).toContain('"outcome":"SWEPT"');
     expect(await output()).not.toContain(SECRET);
   });
@@ -527,9 +544,9 @@ describe("what is loaded", () => {
       expect(bytes).toBeLessThanOrEqual(500 * 1024);
       expect(inputs.filter((file) => file.includes("@aws-sdk/client-dynamodb"))).toEqual([]);
       expect(inputs).toContain("src/queues.ts");
-      expect(inputs.filter((file) => /node_modules\/(?:@kubernetes|yaml|libsql|commander|@hono|pino-pretty|jose)\//.test(file))).toEqual(
-        [],
-      );
+      expect(
+        inputs.filter((file) => /node_modules\/(?:@kubernetes|yaml|libsql|commander|@hono|pino-pretty|jose|prom-client)\//.test(file)),
+      ).toEqual([]);
       expect(inputs).not.toContain("src/relay.ts");
       expect(packages).toEqual([]);
     },
@@ -537,7 +554,9 @@ describe("what is loaded", () => {
 
   test("no chunk of a function, loaded or not, holds a YAML parser, SQLite, a command line or a Node server", async () => {
     const inputs = Object.values((await meta()).lambda).flatMap((each) => Object.keys(each.inputs));
-    expect(inputs.filter((file) => /node_modules\/(?:yaml|libsql|commander|@hono\/node-server|pino-pretty)\//.test(file))).toEqual([]);
+    expect(
+      inputs.filter((file) => /node_modules\/(?:yaml|libsql|commander|@hono\/node-server|pino-pretty|prom-client)\//.test(file)),
+    ).toEqual([]);
   });
 
   test("the Kubernetes client is a chunk of its own, in consumer and sweep alone, loaded when a cluster is first asked", async () => {
@@ -572,6 +591,7 @@ describe("what is loaded", () => {
       "jose",
       "libsql",
       "pino-pretty",
+      "prom-client",
       "selfsigned",
       "yaml",
     ];

@@ -1,0 +1,72 @@
+/**
+ * The few metrics that CloudWatch makes of the lines of Lambda functions, by the embedded metric format: they stand in the line itself, so
+ * nothing is called for them. One dimension, the function's name, says stage, part and cluster; each metric with a dimension of its own is paid.
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+ */
+import type { Observer } from "../observe.ts";
+import { type Named, type Sample, samplesOf, samplesOfAlarm } from "./measure.ts";
+import type { MetricKey } from "./table.ts";
+
+export const NAMESPACE = "mpo-relay";
+export const DIMENSION = "function";
+
+export interface EmfMetric {
+  readonly unit: "Count" | "Seconds";
+  /** Which function prints it. */
+  readonly by: readonly ("edge" | "consumer" | "sweep")[];
+  readonly of: MetricKey;
+  /** Only samples with these labels. */
+  readonly where?: Readonly<Record<string, string>>;
+}
+const overrides = (state: string): EmfMetric => ({ unit: "Count", by: ["sweep"], of: "overrides", where: { state } });
+
+/** By the name in CloudWatch. */
+export const EMF_METRICS: Readonly<Record<string, EmfMetric>> = {
+  Queued: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "queued" } },
+  Skipped: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "skipped" } },
+  Unparsed: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "unparsed" } },
+  AuthFailed: { unit: "Count", by: ["edge"], of: "deliveries", where: { reason: "AUTH_FAILED" } },
+  Failed: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "failed" } },
+  ReceiveToQueued: { unit: "Seconds", by: ["edge"], of: "receiveToQueued" },
+  Nudged: { unit: "Count", by: ["consumer"], of: "records", where: { outcome: "NUDGED" } },
+  PickedUp: { unit: "Count", by: ["consumer"], of: "records", where: { outcome: "PICKED_UP" } },
+  Unconfirmed: { unit: "Count", by: ["consumer"], of: "records", where: { outcome: "UNCONFIRMED" } },
+  ReceiveToPatched: { unit: "Seconds", by: ["consumer"], of: "receiveToPatched" },
+  PushToPickedUp: { unit: "Seconds", by: ["consumer"], of: "pushToPickedUp" },
+  OverridesPush: overrides("push"),
+  OverridesPolling: overrides("polling"),
+  OverridesBehind: overrides("behind"),
+  OverridesUnserved: overrides("unserved"),
+  OverridesUnknown: overrides("unknown"),
+  WebhookSilent: { unit: "Count", by: ["sweep"], of: "alarms", where: { code: "WEBHOOK_SILENT" } },
+  Alarms: { unit: "Count", by: ["edge", "consumer", "sweep"], of: "alarms" },
+};
+
+export interface EmfContext {
+  readonly named: Named;
+  /** The function's own name. */
+  readonly function: string;
+  readonly now?: () => number;
+}
+
+/** The same lines, and in those that count for something what CloudWatch needs to know of it. */
+export function withEmf(observer: Observer, { named, function: name, now = Date.now }: EmfContext): Observer {
+  const also = (samples: readonly Sample[]) => blockOf(samples, name, now());
+  return {
+    outcome: (line) => observer.outcome({ ...line, ...also(samplesOf(line, named)) }),
+    alarm: (code, line) => observer.alarm(code, { ...line, ...also(samplesOfAlarm(code)) }),
+  };
+}
+
+function blockOf(samples: readonly Sample[], name: string, timestamp: number): Readonly<Record<string, unknown>> {
+  const values: Record<string, number> = {};
+  for (const sample of samples)
+    for (const [metric, form] of Object.entries(EMF_METRICS)) if (isOf(sample, form)) values[metric] = (values[metric] ?? 0) + sample.value;
+  const metrics = Object.keys(values).map((metric) => ({ Name: metric, Unit: EMF_METRICS[metric]?.unit }));
+  if (metrics.length === 0) return {};
+  const directive = { Namespace: NAMESPACE, Dimensions: [[DIMENSION]], Metrics: metrics };
+  return { ...values, [DIMENSION]: name, _aws: { Timestamp: timestamp, CloudWatchMetrics: [directive] } };
+}
+
+const isOf = ({ metric, labels }: Sample, { of, where = {} }: EmfMetric) =>
+  metric === of && Object.entries(where).every(([label, value]) => labels[label] === value);

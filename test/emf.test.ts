@@ -1,0 +1,125 @@
+/** What CloudWatch makes of the functions' lines: each held to the published rules, and each metric of the list printed by one. */
+import { describe, expect, it } from "vitest";
+import { DIMENSION, EMF_METRICS, NAMESPACE, withEmf } from "../src/metrics/emf.ts";
+import { logTo, type OutcomeLine } from "../src/observe.ts";
+import { type AlarmCode, DONE_CODES, isErrorCode, OTHER_ALARMS, SKIP_REASONS, TREATMENT } from "../src/outcome.ts";
+import { metricsIn } from "./support/emf.ts";
+import { at, configOf, requestOf } from "./support/relay.ts";
+
+const NAME = "mpo-relay-dev-edge";
+
+function printing() {
+  const lines: string[] = [];
+  const destination = { write: (line: string) => void lines.push(line.trimEnd()) };
+  return { lines, observer: withEmf(logTo(destination), { named: configOf(), function: NAME }) };
+}
+function printed(line: OutcomeLine) {
+  const { observer, lines } = printing();
+  observer.outcome(line);
+  return metricsIn(lines[0] ?? expect.fail("no line"));
+}
+const printedAlarm = (code: AlarmCode) => {
+  const { observer, lines } = printing();
+  observer.alarm(code, { what: "what to do", cluster: "dev" });
+  return metricsIn(lines[0] ?? expect.fail("no line"));
+};
+const errors = Object.keys(TREATMENT).filter(isErrorCode);
+const { key, module, tag, digest, image, webhook, receivedAt } = requestOf();
+const ofRecord = { event: "record", key, cluster: "dev", module, tag, digest, image, webhook, receivedAt, nudge: 0 } as const;
+/** Every line that a delivery, a record or a sweep can end with, with all that the program puts into one. */
+const lines: OutcomeLine[] = [
+  ...["QUEUED", "UNPARSED", ...SKIP_REASONS, ...errors].map((outcome) => ({
+    ...{ event: "delivery" as const, outcome, webhook, bytes: 900, receivedAt, ms: 4, key, cluster: "dev", module, tag, digest, image },
+    ...{ actor: "ci", pushedAt: null, queuedAt: at(1), why: "why", hint: "hint", more: 3, repository: "modules/echo" },
+  })),
+  ...[...DONE_CODES, ...SKIP_REASONS, ...errors, "DEFERRED"].map((outcome) => ({
+    ...{ ...ofRecord, outcome, patchedAt: at(1), pickedUpAt: at(9), pushToPatchedMs: 1000, pushToPickedUpMs: 9000 },
+    ...{ kind: "renew", attempt: 0, receiveCount: 1, pushedAt: null, why: "why", seconds: 9, message: "Ready", advice: "none" },
+  })),
+  {
+    event: "process",
+    outcome: "SWEPT",
+    cluster: "dev",
+    overrides: 6,
+    push: 3,
+    polling: 2,
+    behind: 1,
+    unserved: 0,
+    unknown: 0,
+    queued: 1,
+    ms: 9,
+  },
+];
+
+describe("each line", () => {
+  it("is one that CloudWatch reads: of one namespace, by the function's name, with the units of the list", () => {
+    const all = [...lines.flatMap(printed), ...[...errors, ...OTHER_ALARMS].flatMap(printedAlarm)];
+    expect(all.length).toBeGreaterThan(60);
+    for (const { namespace, dimensions, values, units } of all) {
+      expect([namespace, dimensions]).toEqual([NAMESPACE, { [DIMENSION]: NAME }]);
+      for (const [name, value] of Object.entries(values))
+        expect([units[name], value]).toEqual([EMF_METRICS[name]?.unit, expect.any(Number)]);
+    }
+    const names = new Set(all.flatMap(({ values }) => Object.keys(values)));
+    expect([...names].toSorted()).toEqual(Object.keys(EMF_METRICS).toSorted());
+  });
+
+  it("keeps all that it said, under names that no metric has", () => {
+    for (const line of lines) {
+      const { observer, lines: texts } = printing();
+      observer.outcome(line);
+      expect(JSON.parse(texts[0] ?? "")).toMatchObject(line);
+      expect(Object.keys(EMF_METRICS).filter((name) => name in line)).toEqual([]);
+      expect(line).not.toHaveProperty(DIMENSION);
+    }
+  });
+});
+
+it.each<[string, OutcomeLine, object]>([
+  ["a stored push", { event: "delivery", outcome: "QUEUED", webhook, ms: 4 }, { Queued: 1, ReceiveToQueued: 0.004 }],
+  ["skipped ones", { event: "delivery", outcome: "NO_TAG", webhook, more: 40 }, { Skipped: 40 }],
+  ["a call that nobody signed", { event: "delivery", outcome: "AUTH_FAILED", webhook }, { AuthFailed: 1 }],
+  ["a 503", { event: "delivery", outcome: "QUEUE_UNAVAILABLE", webhook }, { Failed: 1 }],
+  ["a nudge", { ...ofRecord, outcome: "NUDGED", patchedAt: at(1.5) }, { Nudged: 1, ReceiveToPatched: 1.5 }],
+  ["one that never took effect", { ...ofRecord, outcome: "UNCONFIRMED" }, { Unconfirmed: 1 }],
+])("%s is %s", (_what, line, values) => {
+  expect(printed(line).map((each) => each.values)).toEqual([values]);
+});
+
+it("an alarm counts as one, and a silent webhook by its own name too", () => {
+  expect(printedAlarm("FORBIDDEN").map(({ values }) => values)).toEqual([{ Alarms: 1 }]);
+  expect(printedAlarm("WEBHOOK_SILENT").map(({ values }) => values)).toEqual([{ Alarms: 1, WebhookSilent: 1 }]);
+});
+
+it.each<[string, OutcomeLine]>([
+  ["a process that starts", { event: "process", outcome: "STARTED" }],
+  ["a wrong address", { event: "delivery", outcome: "UNKNOWN_WEBHOOK", webhook: null }],
+])("%s costs nothing", (_what, line) => {
+  expect(printed(line)).toEqual([]);
+});
+
+describe("a line that CloudWatch would not read is found", () => {
+  const good = {
+    _aws: { Timestamp: Date.now(), CloudWatchMetrics: [{ Namespace: "n", Dimensions: [["d"]], Metrics: [{ Name: "M" }] }] },
+    d: "v",
+    M: 1,
+  };
+  it.each<[string, object]>([
+    ["a value that is a text", { ...good, M: "1" }],
+    ["no value", { ...good, M: undefined }],
+    ["a dimension without its value", { ...good, d: undefined }],
+    ["a dimension that is a number", { ...good, d: 1 }],
+    ["a time in seconds", { ...good, _aws: { ...good._aws, Timestamp: Math.floor(Date.now() / 1000) } }],
+    [
+      "an unknown unit",
+      { ...good, _aws: { ...good._aws, CloudWatchMetrics: [{ Namespace: "n", Dimensions: [[]], Metrics: [{ Name: "M", Unit: "ms" }] }] } },
+    ],
+    [
+      "the vendor's namespace",
+      { ...good, _aws: { ...good._aws, CloudWatchMetrics: [{ Namespace: "AWS/n", Dimensions: [[]], Metrics: [{ Name: "M" }] }] } },
+    ],
+  ])("%s", (_what, line) => {
+    expect(metricsIn(JSON.stringify(good))).toHaveLength(1);
+    expect(() => metricsIn(JSON.stringify(line))).toThrow();
+  });
+});
