@@ -99,27 +99,21 @@ it.each<[string, OutcomeLine]>([
 });
 
 describe("a line that CloudWatch would not read is found", () => {
-  const good = {
-    _aws: { Timestamp: Date.now(), CloudWatchMetrics: [{ Namespace: "n", Dimensions: [["d"]], Metrics: [{ Name: "M" }] }] },
-    d: "v",
-    M: 1,
+  const lineOf = (part: object, { time = Date.now(), ...directive }: { time?: number; Namespace?: string; Unit?: string } = {}) => {
+    const { Namespace = "n", Unit = "Count" } = directive;
+    const metrics = [{ Namespace, Dimensions: [["d"]], Metrics: [{ Name: "M", Unit }] }];
+    return JSON.stringify({ _aws: { Timestamp: time, CloudWatchMetrics: metrics }, d: "v", M: 1, ...part });
   };
-  it.each<[string, object]>([
-    ["a value that is a text", { ...good, M: "1" }],
-    ["no value", { ...good, M: undefined }],
-    ["a dimension without its value", { ...good, d: undefined }],
-    ["a dimension that is a number", { ...good, d: 1 }],
-    ["a time in seconds", { ...good, _aws: { ...good._aws, Timestamp: Math.floor(Date.now() / 1000) } }],
-    [
-      "an unknown unit",
-      { ...good, _aws: { ...good._aws, CloudWatchMetrics: [{ Namespace: "n", Dimensions: [[]], Metrics: [{ Name: "M", Unit: "ms" }] }] } },
-    ],
-    [
-      "the vendor's namespace",
-      { ...good, _aws: { ...good._aws, CloudWatchMetrics: [{ Namespace: "AWS/n", Dimensions: [[]], Metrics: [{ Name: "M" }] }] } },
-    ],
+  it.each<[string, string]>([
+    ["a value that is a text", lineOf({ M: "1" })],
+    ["no value", lineOf({ M: undefined })],
+    ["a dimension without its value", lineOf({ d: undefined })],
+    ["a dimension that is a number", lineOf({ d: 1 })],
+    ["a time in seconds", lineOf({}, { time: Math.floor(Date.now() / 1000) })],
+    ["an unknown unit", lineOf({}, { Unit: "ms" })],
+    ["the vendor's namespace", lineOf({}, { Namespace: "AWS/n" })],
   ])("%s", (_what, line) => {
-    expect(metricsIn(JSON.stringify(good))).toHaveLength(1);
-    expect(() => metricsIn(JSON.stringify(line))).toThrow();
+    expect(metricsIn(lineOf({}))).toHaveLength(1);
+    expect(() => metricsIn(line)).toThrow();
   });
 });

@@ -51,9 +51,9 @@ export interface Printed {
 export function metricsIn(line: string): Printed[] {
   if (!line.includes(`"_aws"`)) return [];
   if (Buffer.byteLength(line) > 256 * 1024) throw new Error("a log event of that size was cut for years, and is in some regions");
-  const node = root.parse(JSON.parse(line));
-  const members = new Map<string, unknown>(Object.entries(node));
-  return node._aws.CloudWatchMetrics.flatMap(({ Namespace, Dimensions, Metrics }) =>
+  const { _aws: about, ...rest } = root.parse(JSON.parse(line));
+  const members = new Map<string, unknown>(Object.entries(rest));
+  return about.CloudWatchMetrics.flatMap(({ Namespace, Dimensions, Metrics }) =>
     Dimensions.map((names) => ({
       namespace: Namespace,
       dimensions: Object.fromEntries(names.map((name) => [name, dimension.parse(members.get(name))])),
