@@ -7,6 +7,7 @@ import { metricsIn } from "./support/emf.ts";
 import { at, configOf, requestOf } from "./support/relay.ts";
 
 const NAME = "mpo-relay-dev-edge";
+const unitOf = new Map<string, string>(Object.entries(EMF_METRICS).map(([name, { unit }]) => [name, unit]));
 
 function printing() {
   const lines: string[] = [];
@@ -26,29 +27,36 @@ const printedAlarm = (code: AlarmCode) => {
 const errors = Object.keys(TREATMENT).filter(isErrorCode);
 const { key, module, tag, digest, image, webhook, receivedAt } = requestOf();
 const ofRecord = { event: "record", key, cluster: "dev", module, tag, digest, image, webhook, receivedAt, nudge: 0 } as const;
-/** Every line that a delivery, a record or a sweep can end with, with all that the program puts into one. */
+/** All that the program puts into a line of a delivery, and of a record. */
+const aboutDelivery = { bytes: 900, receivedAt, ms: 4, key, cluster: "dev", module, tag, digest, image, actor: "ci", pushedAt: null };
+const ofDelivery = {
+  event: "delivery",
+  webhook,
+  ...aboutDelivery,
+  queuedAt: at(1),
+  why: "why",
+  hint: "hint",
+  more: 3,
+  repository: "m/echo",
+} as const;
+const times = { patchedAt: at(1), pickedUpAt: at(9), pushToPatchedMs: 1000, pushToPickedUpMs: 9000, pushedAt: null };
+const full = {
+  ...ofRecord,
+  ...times,
+  kind: "renew",
+  attempt: 0,
+  receiveCount: 1,
+  why: "why",
+  seconds: 9,
+  message: "Ready",
+  advice: "none",
+};
+const counts = { overrides: 6, push: 3, polling: 2, behind: 1, unserved: 0, unknown: 0 };
+/** Every end that there is. */
 const lines: OutcomeLine[] = [
-  ...["QUEUED", "UNPARSED", ...SKIP_REASONS, ...errors].map((outcome) => ({
-    ...{ event: "delivery" as const, outcome, webhook, bytes: 900, receivedAt, ms: 4, key, cluster: "dev", module, tag, digest, image },
-    ...{ actor: "ci", pushedAt: null, queuedAt: at(1), why: "why", hint: "hint", more: 3, repository: "modules/echo" },
-  })),
-  ...[...DONE_CODES, ...SKIP_REASONS, ...errors, "DEFERRED"].map((outcome) => ({
-    ...{ ...ofRecord, outcome, patchedAt: at(1), pickedUpAt: at(9), pushToPatchedMs: 1000, pushToPickedUpMs: 9000 },
-    ...{ kind: "renew", attempt: 0, receiveCount: 1, pushedAt: null, why: "why", seconds: 9, message: "Ready", advice: "none" },
-  })),
-  {
-    event: "process",
-    outcome: "SWEPT",
-    cluster: "dev",
-    overrides: 6,
-    push: 3,
-    polling: 2,
-    behind: 1,
-    unserved: 0,
-    unknown: 0,
-    queued: 1,
-    ms: 9,
-  },
+  ...["QUEUED", "UNPARSED", ...SKIP_REASONS, ...errors].map((outcome) => ({ ...ofDelivery, outcome })),
+  ...[...DONE_CODES, ...SKIP_REASONS, ...errors, "DEFERRED"].map((outcome) => ({ ...full, outcome })),
+  { event: "process", outcome: "SWEPT", cluster: "dev", ...counts, queued: 1, ms: 9 },
 ];
 
 describe("each line", () => {
@@ -57,8 +65,7 @@ describe("each line", () => {
     expect(all.length).toBeGreaterThan(60);
     for (const { namespace, dimensions, values, units } of all) {
       expect([namespace, dimensions]).toEqual([NAMESPACE, { [DIMENSION]: NAME }]);
-      for (const [name, value] of Object.entries(values))
-        expect([units[name], value]).toEqual([EMF_METRICS[name]?.unit, expect.any(Number)]);
+      for (const [name, value] of Object.entries(values)) expect([units[name], value]).toEqual([unitOf.get(name), expect.any(Number)]);
     }
     const names = new Set(all.flatMap(({ values }) => Object.keys(values)));
     expect([...names].toSorted()).toEqual(Object.keys(EMF_METRICS).toSorted());

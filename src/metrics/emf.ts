@@ -21,7 +21,7 @@ export interface EmfMetric {
 const overrides = (state: string): EmfMetric => ({ unit: "Count", by: ["sweep"], of: "overrides", where: { state } });
 
 /** By the name in CloudWatch. */
-export const EMF_METRICS: Readonly<Record<string, EmfMetric>> = {
+export const EMF_METRICS = {
   Queued: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "queued" } },
   Skipped: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "skipped" } },
   Unparsed: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "unparsed" } },
@@ -40,7 +40,9 @@ export const EMF_METRICS: Readonly<Record<string, EmfMetric>> = {
   OverridesUnknown: overrides("unknown"),
   WebhookSilent: { unit: "Count", by: ["sweep"], of: "alarms", where: { code: "WEBHOOK_SILENT" } },
   Alarms: { unit: "Count", by: ["edge", "consumer", "sweep"], of: "alarms" },
-};
+} as const satisfies Readonly<Record<string, EmfMetric>>;
+export type EmfName = keyof typeof EMF_METRICS;
+const FORMS: readonly (readonly [string, EmfMetric])[] = Object.entries(EMF_METRICS);
 
 export interface EmfContext {
   readonly named: Named;
@@ -60,9 +62,13 @@ export function withEmf(observer: Observer, { named, function: name, now = Date.
 
 function blockOf(samples: readonly Sample[], name: string, timestamp: number): Readonly<Record<string, unknown>> {
   const values: Record<string, number> = {};
-  for (const sample of samples)
-    for (const [metric, form] of Object.entries(EMF_METRICS)) if (isOf(sample, form)) values[metric] = (values[metric] ?? 0) + sample.value;
-  const metrics = Object.keys(values).map((metric) => ({ Name: metric, Unit: EMF_METRICS[metric]?.unit }));
+  const metrics: { readonly Name: string; readonly Unit: string }[] = [];
+  for (const [metric, form] of FORMS) {
+    const own = samples.filter((sample) => isOf(sample, form));
+    if (own.length === 0) continue;
+    values[metric] = own.reduce((sum, { value }) => sum + value, 0);
+    metrics.push({ Name: metric, Unit: form.unit });
+  }
   if (metrics.length === 0) return {};
   const directive = { Namespace: NAMESPACE, Dimensions: [[DIMENSION]], Metrics: metrics };
   return { ...values, [DIMENSION]: name, _aws: { Timestamp: timestamp, CloudWatchMetrics: [directive] } };
