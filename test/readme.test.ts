@@ -1,8 +1,11 @@
-/** Tables of the README, of infra/delivery.md and of infra/costs.md are made from the code: `npm run readme` writes them, `npm test` compares. */
+/** Tables of the README, of infra/delivery.md, infra/costs.md and infra/metrics.md are made from the code: `npm run readme` writes them, `npm test` compares. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import * as limits from "../src/limits.ts";
+import { type EmfMetric, EMF_METRICS } from "../src/metrics/emf.ts";
+import { METRICS } from "../src/metrics/table.ts";
+import { ADVICE } from "../src/outcome.ts";
 import { providers } from "../src/providers/index.ts";
 import type { RegistryProvider } from "../src/providers/provider.ts";
 import { costsTables } from "./support/costs.ts";
@@ -48,17 +51,55 @@ function inWords(name: string, value: number): string {
   return `${ms / length} ${unit}`;
 }
 
-it.each([
-  ["README.md", "registries", "src/providers/", registries],
-  ["infra/delivery.md", "limits", "src/limits.ts", limitsTable],
-  ["infra/costs.md", "costs", "infra/costs.json", costsTables],
-])("%s has the table of %s as it is written from %s", async (page, name, source, table) => {
-  const [start, end] = [`<!-- ${name}: written by \`npm run readme\` from ${source} -->`, `<!-- /${name} -->`];
-  const [before, rest, ...more] = readFileSync(join(root, page), "utf8").split(start);
-  const after = rest?.split(end)[1];
-  expect(more).toEqual([]);
-  expect(after, "the markers").toBeDefined();
-  await expect(`${before}${start}\n${table()}\n${end}${after}`).toMatchFileSnapshot(`../${page}`);
+const tableOf = (head: readonly string[], rows: readonly (readonly string[])[]) =>
+  [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`).join("\n");
+const code = (text: string) => `\`${text}\``;
+
+const metricsTable = () =>
+  tableOf(
+    ["metric", "labels", ""],
+    Object.values(METRICS).map(({ name, labels, help, type }) => [code(name), labels.map(code).join(", "), `${type}: ${help}`]),
+  );
+
+/** A row for each metric of CloudWatch: which function prints it, and of what. */
+const emfTable = () =>
+  tableOf(
+    ["metric", "unit", "printed by", "of"],
+    Object.entries<EmfMetric>(EMF_METRICS).map(([name, { unit, by, of, where = {} }]) => {
+      const labels = Object.entries(where).map(([label, value]) => `${label}="${value}"`);
+      return [code(name), unit, by.join(", "), code(`${METRICS[of].name}${labels.length === 0 ? "" : `{${labels.join(",")}}`}`)];
+    }),
+  );
+
+const alarmsTable = () =>
+  tableOf(
+    ["code", "what it means, and what to do"],
+    Object.entries(ADVICE).map(([alarm, advice]) => [code(alarm), advice]),
+  );
+
+type Table = readonly [name: string, source: string, table: () => string];
+/** A page is written whole: two tests of one page would each write it without the other's table. */
+it.each<[string, ...Table[]]>([
+  ["README.md", ["registries", "src/providers/", registries]],
+  [
+    "infra/metrics.md",
+    ["metrics", "src/metrics/table.ts", metricsTable],
+    ["cloudwatch", "src/metrics/emf.ts", emfTable],
+    ["alarms", "src/outcome.ts", alarmsTable],
+  ],
+  ["infra/delivery.md", ["limits", "src/limits.ts", limitsTable]],
+  ["infra/costs.md", ["costs", "infra/costs.json", costsTables]],
+])("%s has its tables as they are written from the code", async (page, ...tables) => {
+  let text = readFileSync(join(root, page), "utf8");
+  for (const [name, source, table] of tables) {
+    const [start, end] = [`<!-- ${name}: written by \`npm run readme\` from ${source} -->`, `<!-- /${name} -->`];
+    const [before, rest, ...more] = text.split(start);
+    const after = rest?.split(end)[1];
+    expect(more).toEqual([]);
+    expect(after, "the markers").toBeDefined();
+    text = `${before}${start}\n${table()}\n${end}${after}`;
+  }
+  await expect(text).toMatchFileSnapshot(`../${page}`);
 });
 
 describe("the README", () => {

@@ -1,0 +1,208 @@
+/**
+ * CloudWatch alarms: each says what it means and what to type first. Nothing that is counted here is published while nothing happens, so
+ * what is missing is well. A metric that stands in a log line may come late, hence one of three periods.
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Alarms.html
+ */
+import { type MetricName, ofLambda, ofQueue, ours } from "./metric.ts";
+import {
+  consumerOf,
+  deadLettersOf,
+  type Deployed,
+  EDGE,
+  queueOf,
+  type Resource,
+  type Resources,
+  sweepOf,
+  UNPARSED_QUEUE,
+} from "./names.ts";
+
+/** Whom the alarms tell. Without a topic they are only seen in the console. */
+export const ALARM_TOPIC = "AlarmTopic";
+export const alarmParameters = {
+  [ALARM_TOPIC]: { Type: "String", Default: "", Description: "ARN of the SNS topic that alarms are sent to; empty: none" },
+};
+const HAS_TOPIC = "HasAlarmTopic";
+export const alarmConditions = { [HAS_TOPIC]: { "Fn::Not": [{ "Fn::Equals": [{ Ref: ALARM_TOPIC }, ""] }] } };
+
+interface Alarm {
+  readonly metric: MetricName;
+  readonly statistic: "Sum" | "Maximum";
+  /** Beyond it; default: any. */
+  readonly over?: number;
+  /** Of `of` periods so many. */
+  readonly periods?: readonly [many: number, of: number];
+  readonly means: string;
+  readonly first: string;
+}
+const PERIOD_SECONDS = 300;
+/** A record that is put off is stored anew for at most MAX_DELAY_SECONDS (src/limits.ts); twice as old, nobody takes it. */
+const STUCK_SECONDS = 1800;
+/** Two days before SQS deletes what is 14 days old. */
+const EXPIRES_SECONDS = 12 * 24 * 3600;
+/** Of a line's metric. */
+const LATE = [1, 3] as const;
+
+/** Logical ids begin with `Alarm`. */
+export function alarms(deployed: Deployed): Resources {
+  const { service, stage, clusters } = deployed;
+  const all = [
+    ...named("edge", edge(stage)),
+    ...named("unparsed", unparsed()),
+    ...clusters.flatMap(({ name, id, consumed }) =>
+      named(name, { ...ofAnyCluster(name, id), ...(consumed && ofConsumed(stage, name, id)) }, id),
+    ),
+  ];
+  return Object.fromEntries(all.map(({ id, name, alarm }) => [`Alarm${id}`, resource(`${service}-${stage}-${name}`, alarm)]));
+}
+
+function edge(stage: string): Record<string, Alarm> {
+  const logs = "query `alarms` of Logs Insights";
+  return {
+    AuthFailures: {
+      metric: ours("AuthFailed", EDGE),
+      statistic: "Sum",
+      periods: LATE,
+      means:
+        "somebody called a webhook that exists without its secret. If it was the registry, its pushes are refused and most registries do not send them again",
+      first: "query `refused deliveries by webhook` of Logs Insights, then npx mpo-relay webhook NAME for what the registry must hold",
+    },
+    Failed: {
+      metric: ours("Failed", EDGE),
+      statistic: "Sum",
+      periods: LATE,
+      means:
+        "deliveries were answered 503: a queue did not take them, or a secret cannot be read. Senders were told to try again; some do not",
+      first: logs,
+    },
+    Throttles: {
+      metric: ofLambda("Throttles", EDGE),
+      statistic: "Sum",
+      means: "AWS refused deliveries since too many ran at once. Most registries do not send them again",
+      first: "aws lambda get-account-settings, and ask for more concurrent executions; then npx mpo-relay sweep for what was missed",
+    },
+    Errors: {
+      metric: ofLambda("Errors", EDGE),
+      statistic: "Sum",
+      means: "the edge crashed, ran out of time, or does not start: a wrong configuration is named in its log",
+      first: `npx osls logs --function edge --stage ${stage} --startTime 15m`,
+    },
+    Alarms: {
+      metric: ours("Alarms", EDGE),
+      statistic: "Sum",
+      periods: LATE,
+      means: "the edge wrote a line with `alarm`, which says what it means and what to do",
+      first: logs,
+    },
+  };
+}
+
+const kept = (queue: string, place: string, means: string): Alarm => ({
+  metric: ofQueue("ApproximateNumberOfMessagesVisible", queue),
+  statistic: "Maximum",
+  means,
+  first: `npx mpo-relay dlq list --cluster ${place}`,
+});
+const expiring = (queue: string, place: string): Alarm => ({
+  metric: ofQueue("ApproximateAgeOfOldestMessage", queue),
+  statistic: "Maximum",
+  over: EXPIRES_SECONDS,
+  means: "SQS deletes dead letters within two days",
+  first: `npx mpo-relay dlq export --cluster ${place}`,
+});
+
+/** Under other keys than a cluster's, which may be called like this. */
+const unparsed = (): Record<string, Alarm> => ({
+  Kept: kept(UNPARSED_QUEUE, "unparsed", "deliveries that could not be read are kept raw"),
+  Expire: expiring(UNPARSED_QUEUE, "unparsed"),
+});
+
+function ofAnyCluster(name: string, id: string): Record<string, Alarm> {
+  return {
+    DeadLetters: kept(deadLettersOf(id), name, `pushes to cluster ${name} ended without taking effect, each with its reason`),
+    DeadLettersExpire: expiring(deadLettersOf(id), name),
+    Stuck: {
+      metric: ofQueue("ApproximateAgeOfOldestMessage", queueOf(id)),
+      statistic: "Maximum",
+      over: STUCK_SECONDS,
+      means: `nobody takes the records of cluster ${name}: its consumer does not run, is throttled, or its trigger is off. Nothing is lost; records are kept for 14 days`,
+      first: `npx mpo-relay dlq list --cluster ${name} for how many wait; then the consumer's log, or the worker's`,
+    },
+  };
+}
+
+function ofConsumed(stage: string, name: string, id: string): Record<string, Alarm> {
+  const [consumer, sweep] = [consumerOf(id), sweepOf(id)];
+  const told = (key: string): Alarm => ({
+    metric: ours("Alarms", key),
+    statistic: "Sum",
+    periods: LATE,
+    means: `${key} wrote a line with \`alarm\`, which says what it means and what to do`,
+    first: "query `alarms` of Logs Insights",
+  });
+  const crashed = (key: string): Alarm => ({
+    metric: ofLambda("Errors", key),
+    statistic: "Sum",
+    means: `${key} crashed, ran out of time, or does not start: a wrong configuration is named in its log. What it had in hand comes again`,
+    first: `npx osls logs --function ${key} --stage ${stage} --startTime 15m`,
+  });
+  return {
+    ConsumerThrottles: {
+      metric: ofLambda("Throttles", consumer),
+      statistic: "Sum",
+      periods: [3, 3],
+      means: `AWS does not let the consumer of cluster ${name} run: too many functions of this account run at once. Records wait, and nothing is lost`,
+      first: "aws lambda get-account-settings",
+    },
+    ConsumerErrors: crashed(consumer),
+    ConsumerAlarms: told(consumer),
+    SweepErrors: crashed(sweep),
+    SweepAlarms: told(sweep),
+    Unconfirmed: {
+      metric: ours("Unconfirmed", consumer),
+      statistic: "Sum",
+      periods: LATE,
+      means: `a push to cluster ${name} was nudged, and to the last look Deckhouse did not run it`,
+      first: `npx mpo-relay dlq list --cluster ${name}, then dlq show ID for the override's status`,
+    },
+    WebhookSilent: {
+      metric: ours("WebhookSilent", sweep),
+      statistic: "Sum",
+      periods: LATE,
+      means: `a push to cluster ${name} came to its registry and no webhook told of it; the sweep found it`,
+      first: "query `alarms` of Logs Insights for the source, then npx mpo-relay send WEBHOOK --url URL",
+    },
+  };
+}
+
+/** `AuthFailures` → `edge-auth-failures`, AlarmEdgeAuthFailures. */
+const named = (place: string, alarms: Record<string, Alarm>, id = place.charAt(0).toUpperCase() + place.slice(1)) =>
+  Object.entries(alarms).map(([key, alarm]) => ({
+    id: `${id}${key}`,
+    name: `${place}${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
+    alarm,
+  }));
+
+function resource(name: string, { metric, statistic, over = 0, periods = [1, 1], means, first }: Alarm): Resource {
+  const { namespace, name: MetricName, dimension, resource: from, attribute } = metric;
+  const [DatapointsToAlarm, EvaluationPeriods] = periods;
+  const whom = { "Fn::If": [HAS_TOPIC, [{ Ref: ALARM_TOPIC }], { Ref: "AWS::NoValue" }] };
+  return {
+    Type: "AWS::CloudWatch::Alarm",
+    Properties: {
+      AlarmName: name,
+      AlarmDescription: `${means.charAt(0).toUpperCase()}${means.slice(1)}. First: ${first}`,
+      Namespace: namespace,
+      MetricName,
+      Dimensions: [{ Name: dimension, Value: attribute === undefined ? { Ref: from } : { "Fn::GetAtt": [from, attribute] } }],
+      Statistic: statistic,
+      Period: PERIOD_SECONDS,
+      EvaluationPeriods,
+      DatapointsToAlarm,
+      Threshold: over,
+      ComparisonOperator: "GreaterThanThreshold",
+      TreatMissingData: "notBreaching",
+      AlarmActions: whom,
+      OKActions: whom,
+    },
+  };
+}

@@ -1,0 +1,137 @@
+/**
+ * One dashboard: the edge on top, then a row for each cluster.
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+ */
+import { type MetricName, ofLambda, ofQueue, ours } from "./metric.ts";
+import { consumerOf, deadLettersOf, type Deployed, EDGE, logsOf, queueOf, type Resources, sweepOf, UNPARSED_QUEUE } from "./names.ts";
+
+type Statistic = "Sum" | "Maximum" | "p50" | "p99";
+interface Line {
+  readonly metric: MetricName;
+  readonly statistic: Statistic;
+  readonly label: string;
+}
+const line = (metric: MetricName, statistic: Statistic, label: string): Line => ({ metric, statistic, label });
+interface Widget {
+  readonly type: "metric" | "text" | "log";
+  readonly width: number;
+  readonly height: number;
+  readonly properties: Readonly<Record<string, unknown>>;
+}
+const WIDTH = 24;
+const PERIOD_SECONDS = 300;
+
+export function dashboard({ service, stage, clusters }: Deployed): Resources {
+  const rows = [
+    heading(`${service}-${stage}: edge`),
+    edge(),
+    ...clusters.flatMap((cluster) => [heading(`Cluster ${cluster.name}`), ofCluster(cluster)]),
+  ];
+  const keys = [EDGE, ...clusters.filter(({ consumed }) => consumed).flatMap(({ id }) => [consumerOf(id), sweepOf(id)])];
+  const body = { start: "-PT12H", periodOverride: "inherit", widgets: placed([...rows, [alarmLines(keys)]]) };
+  const Properties = { DashboardName: `${service}-${stage}`, DashboardBody: { "Fn::Sub": JSON.stringify(body) } };
+  return { Dashboard: { Type: "AWS::CloudWatch::Dashboard", Properties } };
+}
+
+const edge = (): Widget[] => [
+  graph("Deliveries", [
+    line(ours("Queued", EDGE), "Sum", "queued"),
+    line(ours("Skipped", EDGE), "Sum", "not for us"),
+    line(ours("Unparsed", EDGE), "Sum", "unread"),
+    line(ours("AuthFailed", EDGE), "Sum", "not authenticated"),
+    line(ours("Failed", EDGE), "Sum", "answered 503"),
+  ]),
+  graph("Until it is stored, s", [line(ours("ReceiveToQueued", EDGE), "p50", "p50"), line(ours("ReceiveToQueued", EDGE), "p99", "p99")]),
+  graph("Function", [
+    line(ofLambda("Invocations", EDGE), "Sum", "calls"),
+    line(ofLambda("Errors", EDGE), "Sum", "errors"),
+    line(ofLambda("Throttles", EDGE), "Sum", "throttled"),
+  ]),
+  graph("Unread deliveries", [line(ofQueue("ApproximateNumberOfMessagesVisible", UNPARSED_QUEUE), "Maximum", "kept raw")]),
+];
+
+function ofCluster({ id, consumed }: Deployed["clusters"][number]): Widget[] {
+  const queue = graph("Queue", [
+    line(ofQueue("ApproximateNumberOfMessagesVisible", queueOf(id)), "Maximum", "waiting"),
+    line(ofQueue("ApproximateNumberOfMessagesDelayed", queueOf(id)), "Maximum", "put off"),
+    line(ofQueue("ApproximateNumberOfMessagesVisible", deadLettersOf(id)), "Maximum", "dead letters"),
+  ]);
+  const age = graph("Age of the oldest record, s", [line(ofQueue("ApproximateAgeOfOldestMessage", queueOf(id)), "Maximum", "oldest")]);
+  if (!consumed) return [queue, age];
+  const [consumer, sweep] = [consumerOf(id), sweepOf(id)];
+  return [
+    queue,
+    age,
+    graph("Pushes", [
+      line(ours("Nudged", consumer), "Sum", "nudged"),
+      line(ours("PickedUp", consumer), "Sum", "picked up"),
+      line(ours("Unconfirmed", consumer), "Sum", "unconfirmed"),
+      line(ours("WebhookSilent", sweep), "Sum", "told by no webhook"),
+    ]),
+    graph("From push, s", [
+      line(ours("ReceiveToPatched", consumer), "p50", "patched, p50"),
+      line(ours("ReceiveToPatched", consumer), "p99", "patched, p99"),
+      line(ours("PushToPickedUp", consumer), "p50", "picked up, p50"),
+      line(ours("PushToPickedUp", consumer), "p99", "picked up, p99"),
+    ]),
+    graph("Overrides", [
+      line(ours("OverridesPush", sweep), "Maximum", "push"),
+      line(ours("OverridesPolling", sweep), "Maximum", "polling"),
+      line(ours("OverridesBehind", sweep), "Maximum", "behind"),
+      line(ours("OverridesUnserved", sweep), "Maximum", "unserved"),
+      line(ours("OverridesUnknown", sweep), "Maximum", "unknown"),
+    ]),
+    graph("Functions", [
+      line(ofLambda("Errors", consumer), "Sum", "consumer: errors"),
+      line(ofLambda("Throttles", consumer), "Sum", "consumer: throttled"),
+      line(ofLambda("Errors", sweep), "Sum", "sweep: errors"),
+      line(ofLambda("Duration", consumer), "Maximum", "consumer: longest, ms"),
+    ]),
+  ];
+}
+
+const heading = (text: string): Widget[] => [{ type: "text", width: WIDTH, height: 1, properties: { markdown: `## ${text}` } }];
+
+const graph = (title: string, lines: readonly Line[]): Widget => ({
+  type: "metric",
+  width: 6,
+  height: 6,
+  properties: {
+    title,
+    region: "${AWS::Region}",
+    view: "timeSeries",
+    period: PERIOD_SECONDS,
+    metrics: lines.map(({ metric: { namespace, name, dimension, resource, attribute }, statistic, label }) => {
+      const value = attribute === undefined ? `\${${resource}}` : `\${${resource}.${attribute}}`;
+      return [namespace, name, dimension, value, { stat: statistic, label }];
+    }),
+  },
+});
+
+function alarmLines(keys: readonly string[]): Widget {
+  const sources = keys.map((key) => `SOURCE '\${${logsOf(key)}}'`).join(" | ");
+  const query = `${sources} | filter ispresent(alarm) | fields @timestamp, alarm, cluster, webhook, why, message | sort @timestamp desc | limit 50`;
+  return {
+    type: "log",
+    width: WIDTH,
+    height: 6,
+    properties: { title: "Alarms in the log", region: "${AWS::Region}", view: "table", query },
+  };
+}
+
+/** From left to right, and further down where there is no more room. */
+function placed(rows: readonly (readonly Widget[])[]) {
+  const widgets: (Widget & { readonly x: number; readonly y: number })[] = [];
+  let bottom = 0;
+  for (const row of rows) {
+    let x = 0;
+    let y = bottom;
+    for (const widget of row) {
+      if (x + widget.width > WIDTH) [x, y] = [0, bottom];
+      widgets.push({ ...widget, x, y });
+      x += widget.width;
+      bottom = Math.max(bottom, y + widget.height);
+    }
+  }
+  return widgets;
+}
