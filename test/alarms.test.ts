@@ -60,7 +60,10 @@ const bodySchema = z.object({
   widgets: z.array(
     z.object({
       type: z.enum(["metric", "text", "log"]),
-      ...{ x: z.int().min(0), y: z.int().min(0), width: z.int().min(1), height: z.int().min(1) },
+      x: z.int().min(0),
+      y: z.int().min(0),
+      width: z.int().min(1),
+      height: z.int().min(1),
       properties: z.record(z.string(), z.unknown()),
     }),
   ),

@@ -17,7 +17,7 @@ import {
 } from "./names.ts";
 
 /** Whom the alarms tell. Without a topic they are only seen in the console. */
-export const ALARM_TOPIC = "AlarmTopic";
+const ALARM_TOPIC = "AlarmTopic";
 export const alarmParameters = {
   [ALARM_TOPIC]: { Type: "String", Default: "", Description: "ARN of the SNS topic that alarms are sent to; empty: none" },
 };

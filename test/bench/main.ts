@@ -8,6 +8,7 @@ import { clusters } from "./clusters.ts";
 import { footprint } from "./footprint.ts";
 import { type Figure, toJson, toTable } from "./figures.ts";
 import { patched } from "./patched.ts";
+import { scraping } from "./scraping.ts";
 import { sweeping } from "./sweeping.ts";
 import { waiting } from "./waiting.ts";
 import { type Options, say } from "./world.ts";
@@ -21,6 +22,7 @@ const PARTS: Readonly<Record<string, (options: Options) => Promise<Figure[]>>> =
   waiting,
   footprint,
   sweeping,
+  scraping,
 };
 
 const { values } = parseArgs({
