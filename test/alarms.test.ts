@@ -7,6 +7,7 @@ import { alarmConditions, alarmParameters, alarms } from "../infra/template/alar
 import { dashboard } from "../infra/template/dashboard.ts";
 import * as names from "../infra/template/names.ts";
 import { queries } from "../infra/template/queries.ts";
+import { CONSUMER_TIMEOUT_SECONDS } from "../infra/template/queues.ts";
 import { DIMENSION, type EmfMetric, EMF_METRICS, NAMESPACE } from "../src/metrics/emf.ts";
 import { MAX_DELAY_SECONDS, VISIBILITY_SECONDS } from "../src/limits.ts";
 import { ADVICE, isErrorCode, OTHER_ALARMS } from "../src/outcome.ts";
@@ -22,15 +23,15 @@ const deployed: names.Deployed = {
     { name: "Unparsed", id: "Unparsed", consumed: true }, // called like something else of the stack
     { name: "edge", id: "Edge", consumed: true },
   ],
+  inboxes: [{ webhook: "dev", id: "Dev" }], // as a cluster, too
 };
 
 /** What the stack has beside them, and osls adds. */
 function stack(): Record<string, object> {
-  const keys = [
-    names.EDGE,
-    ...deployed.clusters.filter(({ consumed }) => consumed).flatMap(({ id }) => [names.consumerOf(id), names.sweepOf(id)]),
-  ];
-  const queues = [names.UNPARSED_QUEUE, ...deployed.clusters.flatMap(({ id }) => [names.queueOf(id), names.deadLettersOf(id)])];
+  const keys = names.keysOf(deployed);
+  const ofClusters = deployed.clusters.flatMap(({ id }) => [names.queueOf(id), names.deadLettersOf(id)]);
+  const ofWebhooks = deployed.inboxes.flatMap(({ id }) => [names.deliveriesOf(id), names.undeliveredOf(id)]);
+  const queues = [names.UNPARSED_QUEUE, ...ofClusters, ...ofWebhooks];
   const code = { Code: { ZipFile: "none" }, Role: "arn:aws:iam::123456789012:role/none" };
   return Object.fromEntries([
     ...queues.map((id) => [id, { Type: "AWS::SQS::Queue" }] as const),
@@ -83,7 +84,7 @@ const PUBLISHED: Readonly<Record<string, { readonly dimension: string; readonly 
   "AWS/Lambda": { dimension: "FunctionName", ids: /LambdaFunction$/, metrics: ["Invocations", "Errors", "Throttles", "Duration"] },
   "AWS/SQS": {
     dimension: "QueueName",
-    ids: /^(?:Queue|DeadLetters|UnparsedQueue)/,
+    ids: /^(?:Queue|DeadLetters|Deliveries|Undelivered|UnparsedQueue)/,
     metrics: ["ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesVisible"],
   },
 };
@@ -92,7 +93,7 @@ const ours = new Map<string, EmfMetric>(Object.entries(EMF_METRICS));
 /** null, or what is wrong with a metric that is named so of that resource. */
 function wrong(namespace: string, metric: string, dimension: string, resource: string): string | null {
   if (namespace === NAMESPACE) {
-    const by = /^(Edge|Consumer|Sweep).*LambdaFunction$/.exec(resource)?.[1]?.toLowerCase();
+    const by = /^(Edge|Inbox|Consumer|Sweep).*LambdaFunction$/.exec(resource)?.[1]?.toLowerCase();
     const printed = ours.get(metric)?.by.some((kind) => kind === by) ?? false;
     return printed && dimension === DIMENSION ? null : `${resource} prints no ${metric} by ${dimension}`;
   }
@@ -150,7 +151,10 @@ describe("alarms", () => {
     const idsOf = (prefix: string) => each.flatMap(({ id }) => (id.startsWith(prefix) ? [id.slice(prefix.length)] : []));
     expect(idsOf("AlarmStage1")).toEqual(["DeadLetters", "DeadLettersExpire", "Stuck"]);
     const consumed = ["ConsumerAlarms", "ConsumerErrors", "ConsumerThrottles", "DeadLetters", "DeadLettersExpire", "Stuck"];
-    expect(idsOf("AlarmDev").toSorted()).toEqual([...consumed, "SweepAlarms", "SweepErrors", "Unconfirmed", "WebhookSilent"]);
+    const inbox = ["InboxAlarms", "InboxErrors", "Undelivered", "Waiting"];
+    expect(idsOf("AlarmDev").toSorted()).toEqual(
+      [...consumed, ...inbox, "SweepAlarms", "SweepErrors", "Unconfirmed", "WebhookSilent"].toSorted(),
+    );
     expect(
       idsOf("AlarmEdge")
         .filter((id) => !/^(?:Consumer|Sweep)/.test(id))
@@ -167,7 +171,7 @@ describe("alarms", () => {
       "Unconfirmed",
       "WebhookSilent",
     ]);
-    expect(each).toHaveLength(5 + 2 + 3 * 10 + 3);
+    expect(each).toHaveLength(5 + 2 + 4 + 3 * 10 + 3);
     expect(new Set(each.map(({ AlarmName }) => AlarmName)).size).toBe(each.length);
   });
 
@@ -190,9 +194,10 @@ describe("alarms", () => {
   it("leave a record its longest wait, and who exports dead letters two days", () => {
     const over = (suffix: string) => new Set(each.filter(({ id }) => id.endsWith(suffix)).map(({ Threshold }) => Threshold));
     expect(over("Stuck")).toEqual(new Set([1800]));
-    expect(1800).toBeGreaterThan(MAX_DELAY_SECONDS + 6 * 60 + VISIBILITY_SECONDS);
+    expect(over("Waiting")).toEqual(new Set([1800]));
+    expect(1800).toBeGreaterThan(MAX_DELAY_SECONDS + 6 * CONSUMER_TIMEOUT_SECONDS + VISIBILITY_SECONDS);
     expect(over("Expire")).toEqual(new Set([12 * 24 * 3600]));
-    expect(new Set(each.filter(({ id }) => !/(?:Stuck|Expire)$/.test(id)).map(({ Threshold }) => Threshold))).toEqual(new Set([0]));
+    expect(new Set(each.filter(({ id }) => !/(?:Stuck|Waiting|Expire)$/.test(id)).map(({ Threshold }) => Threshold))).toEqual(new Set([0]));
   });
 
   it("say what they mean and what to do first, in commands and queries that there are", async () => {
@@ -220,6 +225,7 @@ describe("the dashboard", () => {
   it("has a row for each cluster, and lists alarms of every function's log", () => {
     expect(widgets.filter(({ type }) => type === "text").map(({ properties }) => properties["markdown"])).toEqual([
       "## mpo-relay-dev: edge",
+      "## Webhook dev, from its queue",
       ...deployed.clusters.map(({ name }) => `## Cluster ${name}`),
     ]);
     const log = String(widgets.find(({ type }) => type === "log")?.properties["query"]);
@@ -242,7 +248,7 @@ it("queries read the logs of the functions that there are, and ask for codes of 
     ),
   );
   const groups = saved.map(({ LogGroupNames }) => z.array(z.object({ Ref: z.string() })).parse(LogGroupNames).length);
-  expect(groups).toEqual([7, 7, 1, 7]);
+  expect(groups).toEqual([8, 8, 2, 8]);
   const codes = saved.flatMap(({ QueryString }) => String(QueryString).match(/"(?!REPLACE)[A-Z][A-Z_]+"/g) ?? []);
   expect(codes.length).toBeGreaterThan(3);
   expect(codes.filter((code) => !isErrorCode(code.slice(1, -1)))).toEqual([]);

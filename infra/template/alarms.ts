@@ -7,12 +7,15 @@ import { type MetricName, ofLambda, ofQueue, ours } from "./metric.ts";
 import {
   consumerOf,
   deadLettersOf,
+  deliveriesOf,
   type Deployed,
   EDGE,
+  inboxOf,
   queueOf,
   type Resource,
   type Resources,
   sweepOf,
+  undeliveredOf,
   UNPARSED_QUEUE,
 } from "./names.ts";
 
@@ -44,10 +47,11 @@ const LATE = [1, 3] as const;
 
 /** Logical ids begin with `Alarm`. */
 export function alarms(deployed: Deployed): Resources {
-  const { service, stage, clusters } = deployed;
+  const { service, stage, clusters, inboxes } = deployed;
   const all = [
     ...named("edge", edge(stage)),
     ...named("unparsed", unparsed()),
+    ...inboxes.flatMap(({ webhook, id }) => named(webhook, ofInbox(stage, webhook, id), id)),
     ...clusters.flatMap(({ name, id, consumed }) =>
       named(name, { ...ofAnyCluster(name, id), ...(consumed && ofConsumed(stage, name, id)) }, id),
     ),
@@ -130,21 +134,44 @@ function ofAnyCluster(name: string, id: string): Record<string, Alarm> {
   };
 }
 
+/** Its deliveries are stored in the clusters' queues, and stay in their own where that fails. */
+function ofInbox(stage: string, webhook: string, id: string): Record<string, Alarm> {
+  const key = inboxOf(id);
+  return {
+    InboxErrors: crashed(stage, key),
+    InboxAlarms: told(key),
+    Waiting: {
+      metric: ofQueue("ApproximateAgeOfOldestMessage", deliveriesOf(id)),
+      statistic: "Maximum",
+      over: STUCK_SECONDS,
+      means: `deliveries of webhook ${webhook} wait in its queue: nobody takes them, or a cluster's queue does not. Nothing is lost; they are kept for 14 days`,
+      first: "query `alarms` of Logs Insights",
+    },
+    Undelivered: {
+      metric: ofQueue("ApproximateNumberOfMessagesVisible", undeliveredOf(id)),
+      statistic: "Maximum",
+      means: `EventBridge could not put events into the queue of webhook ${webhook}, or one was received a thousand times`,
+      first: "npx mpo-relay sweep for what was missed; the queue's messages say why (ERROR_CODE)",
+    },
+  };
+}
+
+const told = (key: string): Alarm => ({
+  metric: ours("Alarms", key),
+  statistic: "Sum",
+  periods: LATE,
+  means: `${key} wrote a line with \`alarm\`, which says what it means and what to do`,
+  first: "query `alarms` of Logs Insights",
+});
+const crashed = (stage: string, key: string): Alarm => ({
+  metric: ofLambda("Errors", key),
+  statistic: "Sum",
+  means: `${key} crashed, ran out of time, or does not start: a wrong configuration is named in its log. What it had in hand comes again`,
+  first: `npx osls logs --function ${key} --stage ${stage} --startTime 15m`,
+});
+
 function ofConsumed(stage: string, name: string, id: string): Record<string, Alarm> {
   const [consumer, sweep] = [consumerOf(id), sweepOf(id)];
-  const told = (key: string): Alarm => ({
-    metric: ours("Alarms", key),
-    statistic: "Sum",
-    periods: LATE,
-    means: `${key} wrote a line with \`alarm\`, which says what it means and what to do`,
-    first: "query `alarms` of Logs Insights",
-  });
-  const crashed = (key: string): Alarm => ({
-    metric: ofLambda("Errors", key),
-    statistic: "Sum",
-    means: `${key} crashed, ran out of time, or does not start: a wrong configuration is named in its log. What it had in hand comes again`,
-    first: `npx osls logs --function ${key} --stage ${stage} --startTime 15m`,
-  });
   return {
     ConsumerThrottles: {
       metric: ofLambda("Throttles", consumer),
@@ -153,9 +180,9 @@ function ofConsumed(stage: string, name: string, id: string): Record<string, Ala
       means: `AWS does not let the consumer of cluster ${name} run: too many functions of this account run at once. Records wait, and nothing is lost`,
       first: "aws lambda get-account-settings",
     },
-    ConsumerErrors: crashed(consumer),
+    ConsumerErrors: crashed(stage, consumer),
     ConsumerAlarms: told(consumer),
-    SweepErrors: crashed(sweep),
+    SweepErrors: crashed(stage, sweep),
     SweepAlarms: told(sweep),
     Unconfirmed: {
       metric: ours("Unconfirmed", consumer),

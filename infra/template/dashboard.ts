@@ -3,7 +3,21 @@
  * https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
  */
 import { type MetricName, ofLambda, ofQueue, ours } from "./metric.ts";
-import { consumerOf, deadLettersOf, type Deployed, EDGE, logsOf, queueOf, type Resources, sweepOf, UNPARSED_QUEUE } from "./names.ts";
+import {
+  consumerOf,
+  deadLettersOf,
+  deliveriesOf,
+  type Deployed,
+  EDGE,
+  inboxOf,
+  keysOf,
+  logsOf,
+  queueOf,
+  type Resources,
+  sweepOf,
+  undeliveredOf,
+  UNPARSED_QUEUE,
+} from "./names.ts";
 
 type Statistic = "Sum" | "Maximum" | "p50" | "p99";
 interface Line {
@@ -21,34 +35,51 @@ interface Widget {
 const WIDTH = 24;
 const PERIOD_SECONDS = 300;
 
-export function dashboard({ service, stage, clusters }: Deployed): Resources {
+export function dashboard(deployed: Deployed): Resources {
+  const { service, stage, clusters, inboxes } = deployed;
   const rows = [
-    heading(`${service}-${stage}: edge`),
+    [heading(`${service}-${stage}: edge`)],
     edge(),
-    ...clusters.flatMap((cluster) => [heading(`Cluster ${cluster.name}`), ofCluster(cluster)]),
+    ...inboxes.flatMap(({ webhook, id }) => [[heading(`Webhook ${webhook}, from its queue`)], ofInbox(id)]),
+    ...clusters.flatMap((cluster) => [[heading(`Cluster ${cluster.name}`)], ofCluster(cluster)]),
+    [alarmLines(keysOf(deployed))],
   ];
-  const keys = [EDGE, ...clusters.filter(({ consumed }) => consumed).flatMap(({ id }) => [consumerOf(id), sweepOf(id)])];
-  const body = { start: "-PT12H", periodOverride: "inherit", widgets: placed([...rows, [alarmLines(keys)]]) };
+  const body = { start: "-PT12H", periodOverride: "inherit", widgets: placed(rows) };
   const Properties = { DashboardName: `${service}-${stage}`, DashboardBody: { "Fn::Sub": JSON.stringify(body) } };
   return { Dashboard: { Type: "AWS::CloudWatch::Dashboard", Properties } };
 }
 
 const edge = (): Widget[] => [
-  graph("Deliveries", [
-    line(ours("Queued", EDGE), "Sum", "queued"),
-    line(ours("Skipped", EDGE), "Sum", "not for us"),
-    line(ours("Unparsed", EDGE), "Sum", "unread"),
-    line(ours("AuthFailed", EDGE), "Sum", "not authenticated"),
-    line(ours("Failed", EDGE), "Sum", "answered 503"),
-  ]),
-  graph("Until it is stored, s", [line(ours("ReceiveToQueued", EDGE), "p50", "p50"), line(ours("ReceiveToQueued", EDGE), "p99", "p99")]),
-  graph("Function", [
-    line(ofLambda("Invocations", EDGE), "Sum", "calls"),
-    line(ofLambda("Errors", EDGE), "Sum", "errors"),
-    line(ofLambda("Throttles", EDGE), "Sum", "throttled"),
-  ]),
+  graph("Deliveries", [...decisions(EDGE), line(ours("AuthFailed", EDGE), "Sum", "not authenticated")]),
+  untilStored(EDGE),
+  running(EDGE),
   graph("Unread deliveries", [line(ofQueue("ApproximateNumberOfMessagesVisible", UNPARSED_QUEUE), "Maximum", "kept raw")]),
 ];
+
+const ofInbox = (id: string): Widget[] => [
+  graph("Deliveries", decisions(inboxOf(id))),
+  untilStored(inboxOf(id)),
+  running(inboxOf(id)),
+  graph("Queue", [
+    line(ofQueue("ApproximateNumberOfMessagesVisible", deliveriesOf(id)), "Maximum", "waiting"),
+    line(ofQueue("ApproximateNumberOfMessagesVisible", undeliveredOf(id)), "Maximum", "dead letters"),
+  ]),
+];
+
+const decisions = (key: string) => [
+  line(ours("Queued", key), "Sum", "queued"),
+  line(ours("Skipped", key), "Sum", "not for us"),
+  line(ours("Unparsed", key), "Sum", "unread"),
+  line(ours("Failed", key), "Sum", "not stored: to be tried again"),
+];
+const untilStored = (key: string) =>
+  graph("Until it is stored, s", [line(ours("ReceiveToQueued", key), "p50", "p50"), line(ours("ReceiveToQueued", key), "p99", "p99")]);
+const running = (key: string) =>
+  graph("Function", [
+    line(ofLambda("Invocations", key), "Sum", "calls"),
+    line(ofLambda("Errors", key), "Sum", "errors"),
+    line(ofLambda("Throttles", key), "Sum", "throttled"),
+  ]);
 
 function ofCluster({ id, consumed }: Deployed["clusters"][number]): Widget[] {
   const queue = graph("Queue", [
@@ -90,7 +121,7 @@ function ofCluster({ id, consumed }: Deployed["clusters"][number]): Widget[] {
   ];
 }
 
-const heading = (text: string): Widget[] => [{ type: "text", width: WIDTH, height: 1, properties: { markdown: `## ${text}` } }];
+const heading = (text: string): Widget => ({ type: "text", width: WIDTH, height: 1, properties: { markdown: `## ${text}` } });
 
 const graph = (title: string, lines: readonly Line[]): Widget => ({
   type: "metric",

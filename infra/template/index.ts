@@ -1,11 +1,14 @@
 /** The stack, from the one relay.yaml: a cluster added there gets its queues, functions and roles by the next deploy. */
 import type { Problem, RelayConfig } from "../../src/config.ts";
 import { problemText } from "../../src/config/problem.ts";
+import { alarmConditions, alarmParameters, alarms } from "./alarms.ts";
 import { readConfiguration } from "./configuration.ts";
+import { dashboard } from "./dashboard.ts";
 import { functions } from "./functions.ts";
-import { inboxes } from "./inboxes.ts";
+import { inboxes, inboxesOf } from "./inboxes.ts";
 import { journal } from "./journal.ts";
 import { deadLettersOf, type Deployed, idOf, JOURNAL, queueOf, type Resources, UNPARSED_QUEUE, workerOf } from "./names.ts";
+import { queries } from "./queries.ts";
 import { queues } from "./queues.ts";
 import { refusalsOf } from "./refusals.ts";
 import { roles } from "./roles.ts";
@@ -14,7 +17,12 @@ import { workers } from "./workers.ts";
 
 export interface Stack {
   readonly functions: Readonly<Record<string, unknown>>;
-  readonly resources: { readonly Resources: Resources; readonly Outputs: Readonly<Record<string, { readonly Value: unknown }>> };
+  readonly resources: {
+    readonly Parameters: Readonly<Record<string, unknown>>;
+    readonly Conditions: Readonly<Record<string, unknown>>;
+    readonly Resources: Resources;
+    readonly Outputs: Readonly<Record<string, { readonly Value: unknown }>>;
+  };
 }
 
 /** Of a configuration that {@link refusalsOf} has nothing against. */
@@ -26,13 +34,17 @@ export function stackOf(config: RelayConfig, settings: Settings): Stack {
     ...journal,
     ...roles(config, settings, deployed),
     ...workers(config, deployed),
+    ...alarms(deployed),
+    ...dashboard(deployed),
+    ...queries(deployed),
   };
-  return { functions: functions(config, settings, deployed), resources: { Resources, Outputs: outputs(deployed) } };
+  const resources = { Parameters: alarmParameters, Conditions: alarmConditions, Resources, Outputs: outputs(deployed) };
+  return { functions: functions(config, settings, deployed), resources };
 }
 
-export function deployedOf({ clusters }: RelayConfig, { service, stage }: Settings): Deployed {
-  const each = Object.entries(clusters).map(([name, { kubernetes }]) => ({ name, id: idOf(name), consumed: kubernetes !== null }));
-  return { service, stage, clusters: each };
+export function deployedOf(config: RelayConfig, { service, stage }: Settings): Deployed {
+  const each = Object.entries(config.clusters).map(([name, { kubernetes }]) => ({ name, id: idOf(name), consumed: kubernetes !== null }));
+  return { service, stage, clusters: each, inboxes: inboxesOf(config) };
 }
 
 function outputs({ clusters }: Deployed) {

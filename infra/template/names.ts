@@ -6,6 +6,8 @@ export interface Deployed {
   readonly stage: string;
   /** `id`: the name in PascalCase, part of logical ids. `consumed`: by functions of this stack; else by a worker, and there is only its queue. */
   readonly clusters: readonly { readonly name: string; readonly id: string; readonly consumed: boolean }[];
+  /** Webhooks whose deliveries come from a queue of this stack. */
+  readonly inboxes: readonly { readonly webhook: string; readonly id: string }[];
 }
 
 /** https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/resources-section-structure.html */
@@ -52,3 +54,10 @@ export function idOf(name: string): string {
 }
 
 const capital = (word: string) => word.charAt(0).toUpperCase() + word.slice(1);
+
+/** The functions that there are. */
+export const keysOf = ({ clusters, inboxes }: Deployed): string[] => [
+  EDGE,
+  ...inboxes.map(({ id }) => inboxOf(id)),
+  ...clusters.flatMap(({ id, consumed }) => (consumed ? [consumerOf(id), sweepOf(id)] : [])),
+];

@@ -2,7 +2,7 @@
  * Saved queries of Logs Insights over the functions' lines, in a folder of the stack's name. Where REPLACE stands, write what you look for.
  * https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html
  */
-import { consumerOf, type Deployed, EDGE, logsOf, type Resources, sweepOf } from "./names.ts";
+import { type Deployed, EDGE, inboxOf, keysOf, logsOf, type Resources } from "./names.ts";
 
 const BECAME = "fields @timestamp, event, outcome, cluster, module, tag, digest, webhook, why, message, alarm, key";
 const IN_ORDER = "sort @timestamp asc | limit 500";
@@ -22,10 +22,9 @@ const QUERIES: Readonly<Record<string, { readonly id: string; readonly of: "all"
 };
 
 /** Logical ids begin with `Query`. */
-export function queries({ service, stage, clusters }: Deployed): Resources {
-  const consumed = clusters.filter((cluster) => cluster.consumed);
-  const keys = [EDGE, ...consumed.flatMap(({ id }) => [consumerOf(id), sweepOf(id)])];
-  const logs = { all: keys, edge: [EDGE] };
+export function queries(deployed: Deployed): Resources {
+  const { service, stage, inboxes } = deployed;
+  const logs = { all: keysOf(deployed), edge: [EDGE, ...inboxes.map(({ id }) => inboxOf(id))] };
   const each = Object.entries(QUERIES).map(([name, { id, of, text }]) => {
     const LogGroupNames = logs[of].map((key) => ({ Ref: logsOf(key) }));
     const Properties = { Name: `${service}-${stage}/${name}`, LogGroupNames, QueryString: text };

@@ -13,7 +13,7 @@ export const DIMENSION = "function";
 export interface EmfMetric {
   readonly unit: "Count" | "Seconds";
   /** Which function prints it. */
-  readonly by: readonly ("edge" | "consumer" | "sweep")[];
+  readonly by: readonly ("edge" | "inbox" | "consumer" | "sweep")[];
   readonly of: MetricKey;
   /** Only samples with these labels. */
   readonly where?: Readonly<Record<string, string>>;
@@ -22,12 +22,12 @@ const overrides = (state: string): EmfMetric => ({ unit: "Count", by: ["sweep"],
 
 /** By the name in CloudWatch. */
 export const EMF_METRICS = {
-  Queued: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "queued" } },
-  Skipped: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "skipped" } },
-  Unparsed: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "unparsed" } },
+  Queued: { unit: "Count", by: ["edge", "inbox"], of: "deliveries", where: { decision: "queued" } },
+  Skipped: { unit: "Count", by: ["edge", "inbox"], of: "deliveries", where: { decision: "skipped" } },
+  Unparsed: { unit: "Count", by: ["edge", "inbox"], of: "deliveries", where: { decision: "unparsed" } },
   AuthFailed: { unit: "Count", by: ["edge"], of: "deliveries", where: { reason: "AUTH_FAILED" } },
-  Failed: { unit: "Count", by: ["edge"], of: "deliveries", where: { decision: "failed" } },
-  ReceiveToQueued: { unit: "Seconds", by: ["edge"], of: "receiveToQueued" },
+  Failed: { unit: "Count", by: ["edge", "inbox"], of: "deliveries", where: { decision: "failed" } },
+  ReceiveToQueued: { unit: "Seconds", by: ["edge", "inbox"], of: "receiveToQueued" },
   Nudged: { unit: "Count", by: ["consumer"], of: "records", where: { outcome: "NUDGED" } },
   PickedUp: { unit: "Count", by: ["consumer"], of: "records", where: { outcome: "PICKED_UP" } },
   Unconfirmed: { unit: "Count", by: ["consumer"], of: "records", where: { outcome: "UNCONFIRMED" } },
@@ -39,7 +39,7 @@ export const EMF_METRICS = {
   OverridesUnserved: overrides("unserved"),
   OverridesUnknown: overrides("unknown"),
   WebhookSilent: { unit: "Count", by: ["sweep"], of: "alarms", where: { code: "WEBHOOK_SILENT" } },
-  Alarms: { unit: "Count", by: ["edge", "consumer", "sweep"], of: "alarms" },
+  Alarms: { unit: "Count", by: ["edge", "inbox", "consumer", "sweep"], of: "alarms" },
 } as const satisfies Readonly<Record<string, EmfMetric>>;
 export type EmfName = keyof typeof EMF_METRICS;
 const FORMS: readonly (readonly [string, EmfMetric])[] = Object.entries(EMF_METRICS);
