@@ -235,12 +235,9 @@ export function resolveSqs(form: SqsForm, env: NodeJS.ProcessEnv = process.env):
   throw new Error(`${form.kind === "env" ? `the variable ${form.name}` : "it"} must hold the URL of an SQS queue`);
 }
 
-const refused = (file: string, { message, hint }: Refusal): LoadResult => ({
-  ok: false,
-  problems: [{ path: "", message, hint }],
-  file,
-  warnings: [],
-});
+function refused(file: string, { message, hint }: Refusal): LoadResult {
+  return { ok: false, problems: [{ path: "", message, hint }], file, warnings: [] };
+}
 
 function unreadable(error: unknown): Refusal {
   const code = error instanceof Error && "code" in error ? String(error.code) : String(error);

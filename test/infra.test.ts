@@ -104,7 +104,7 @@ describe("the template", () => {
     [
       "a reference to nothing",
       (faulty) => delete faulty.Resources["DeadLettersDev"],
-      /^(?:QueueDev|ConsumerDevRole|PolicyOfDeadLettersDev|Outputs)\..*: no resource DeadLettersDev$/,
+      /^(?:AlarmDev\w+|ConsumerDevRole|Dashboard|QueueDev|PolicyOfDeadLettersDev|Outputs)\..*: no resource DeadLettersDev$/,
     ],
     [
       "an attribute that is not there",

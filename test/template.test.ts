@@ -21,13 +21,17 @@ const made = async (raw: unknown) => {
 const refused = async (part: Partial<Raw>, given = settings) => refusalsOf(await load({ ...LARGE, ...part }), given).map(problemText);
 
 describe("a cluster", () => {
+  /** They read the logs, or show the figures, of all clusters. */
+  const OF_ALL = ["Dashboard", "QueryAlarms", "QueryDigest", "QueryKey"];
   const FOURTH = { queue: "env:FOURTH_QUEUE", kubernetes: { server: "https://four.example.com", token: "ssm:/relay/four" } };
 
   test("gets its things by its name in relay.yaml, and nothing of the others changes", async () => {
     const before = await made(LARGE);
     const after = await made({ ...LARGE, clusters: { ...LARGE.clusters, fourth: FOURTH } });
     const added = Object.keys(after).filter((name) => !(name in before));
-    expect(added.toSorted()).toEqual([
+    const alarmed = added.filter((name) => name.startsWith("AlarmFourth"));
+    expect(alarmed).toHaveLength(10); // test/alarms.test.ts says which
+    expect(added.filter((name) => !alarmed.includes(name)).toSorted()).toEqual([
       "ConsumerFourthRole",
       "DeadLettersFourth",
       "PolicyOfDeadLettersFourth",
@@ -38,7 +42,7 @@ describe("a cluster", () => {
       "sweepFourth",
     ]);
     const changed = Object.entries(before).filter(([name, each]) => JSON.stringify(each) !== JSON.stringify(after[name]));
-    expect(changed.map(([name]) => name).toSorted()).toEqual(["EdgeRole", "InboxEcrRole", "edge", "inboxEcr"]);
+    expect(changed.map(([name]) => name).toSorted()).toEqual([...OF_ALL, "EdgeRole", "InboxEcrRole", "edge", "inboxEcr"].toSorted());
   });
 
   test("that goes takes its own things along and no other's", async () => {
@@ -48,7 +52,7 @@ describe("a cluster", () => {
     const after = await made({ ...LARGE, sources, clusters: rest });
     expect(Object.keys(before).filter((name) => !(name in after) && !/Stage1/.test(name))).toEqual([]);
     const changed = Object.entries(after).filter(([name, each]) => JSON.stringify(each) !== JSON.stringify(before[name]));
-    expect(changed.map(([name]) => name).toSorted()).toEqual(["EdgeRole", "InboxEcrRole", "edge", "inboxEcr"]);
+    expect(changed.map(([name]) => name).toSorted()).toEqual([...OF_ALL, "EdgeRole", "InboxEcrRole", "edge", "inboxEcr"].toSorted());
   });
 
   test("is consumed here or by a worker, which whoever builds on the stack can tell", async () => {
@@ -60,6 +64,7 @@ describe("a cluster", () => {
         { name: "stage-1", id: "Stage1", consumed: true },
         { name: "inside", id: "Inside", consumed: false },
       ],
+      inboxes: [{ webhook: "ecr", id: "Ecr" }],
     });
   });
 });
