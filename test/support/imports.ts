@@ -21,7 +21,10 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["use cases", /^src\/(?:adopt|receive|redrive|release|renew|rescan|confirm|pushes|sweep|watch)\.ts$/],
   ["drivers", /^src\/(?:app|consume|runs|expiry|inbox|sweeper|take|worker)\.ts$/],
   ["adapters", /^src\/(?:queue|cluster|journal|registry)\//],
-  ["wiring", /^src\/(?:consumer|journals|lambda|lambda-consumer|lambda-edge|lend|listen|process|queues|registries|relay|storing|workers)\.ts$/],
+  [
+    "wiring",
+    /^src\/(?:consumer|journals|lambda|lambda-consumer|lambda-edge|lend|listen|process|queues|registries|relay|storing|workers)\.ts$/,
+  ],
   ["processes", /^(?:functions|src\/cli|src\/sandbox)\//],
 ];
 /** Layers that do not import from all lower ones. Adapters know ports and configuration, and nothing of what is done with them; nor do others know adapters. */
