@@ -23,11 +23,15 @@ export async function parameterOf(name: string): Promise<string | null> {
     } catch (error) {
       if (error instanceof ParameterNotFound) return null;
       // Only what may heal: a refusal (AccessDeniedException, a wrong token) will be one again.
-      const status = error instanceof SSMServiceException ? error.$metadata.httpStatusCode : undefined;
-      const mayHeal = status === undefined || status >= 500 || status === 429;
-      if (tries === 2 || !mayHeal) throw new Error(error instanceof Error ? error.name : "error", { cause: error });
+      if (tries === 2 || !mayHeal(error)) throw new Error(error instanceof Error ? error.name : "error", { cause: error });
     }
   }
+}
+
+/** Too many at once is a 400 there, by a name of its own: https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html */
+function mayHeal(error: unknown): boolean {
+  const status = error instanceof SSMServiceException ? error.$metadata.httpStatusCode : undefined;
+  return status === undefined || status >= 500 || status === 429 || (error instanceof Error && error.name === "ThrottlingException");
 }
 
 /**

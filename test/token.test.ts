@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vites
 import { tokenCommand, type WriteParameter } from "../src/cli/token.ts";
 import { listen, type Listening } from "../src/listen.ts";
 import type { AlarmLine } from "../src/observe.ts";
-import { writeParameter } from "../src/ssm.ts";
+import { parameterOf, writeParameter } from "../src/ssm.ts";
 import { lifeOf, watchTokenEnd } from "../src/token-end.ts";
 import { runCommand } from "./support/cli.ts";
 
@@ -26,6 +26,8 @@ let url: string;
 let folder: string;
 let asked: Asked[] = [];
 let answer: { status: number; body: unknown };
+/** Given before it, one by one. */
+const before: (typeof answer)[] = [];
 beforeAll(async () => {
   const fetch = async (request: Request) => {
     const { method, headers } = request;
@@ -38,7 +40,8 @@ beforeAll(async () => {
       target: header("x-amz-target"),
       body,
     });
-    return Response.json(answer.body, { status: answer.status });
+    const { body: given, status } = before.shift() ?? answer;
+    return Response.json(given, { status });
   };
   server = await listen({ fetch, host: "127.0.0.1", port: 0, setting: "test" });
   url = server.url;
@@ -134,6 +137,32 @@ describe("the parameter", () => {
     vi.stubEnv("AWS_SECRET_ACCESS_KEY", "b");
   });
   afterAll(() => vi.unstubAllEnvs());
+
+  it.each([
+    ["ThrottlingException", 400],
+    ["InternalServerError", 500],
+  ])("is asked for once more after %s, and no more often", async (name, status) => {
+    before.push({ status, body: { __type: name } });
+    answer = { status: 200, body: { Parameter: { Value: "known" } } };
+    expect(await parameterOf("/a/token")).toBe("known");
+    answer = { status, body: { __type: name } };
+    await expect(parameterOf("/a/token")).rejects.toThrow(name);
+    expect(asked).toHaveLength(4);
+  });
+
+  it.each([
+    ["AccessDeniedException", /^AccessDeniedException$/],
+    ["ValidationException", /^ValidationException$/],
+  ])("is asked for once where the answer is %s", async (name, why) => {
+    answer = { status: 400, body: { __type: name } };
+    await expect(parameterOf("/a/token")).rejects.toThrow(why);
+    expect(asked).toHaveLength(1);
+  });
+
+  it("that is not there is null", async () => {
+    answer = { status: 400, body: { __type: "ParameterNotFound" } };
+    expect(await parameterOf("/a/token")).toBeNull();
+  });
 
   it("is written as a SecureString over what was there", async () => {
     answer = { status: 200, body: { Version: 2 } };
