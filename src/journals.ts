@@ -67,24 +67,30 @@ async function openForm(
   }
 }
 
-/** The SDK is loaded with the first entry: what a Lambda function loads at import is counted. */
-function openTable(table: string): Journal {
-  let opening: Promise<Journal> | null = null;
-  const opened = () => (opening ??= import("./journal/dynamodb.ts").then(({ openDynamoJournal }) => openDynamoJournal(table)));
+/** One whose SDK is loaded beside what comes first: what a Lambda function loads before it takes anything is counted. */
+interface Loading extends Journal {
+  readonly loaded: Promise<unknown>;
+}
+
+function openTable(table: string): Loading {
+  const opening = import("./journal/dynamodb.ts").then(({ openDynamoJournal }) => openDynamoJournal(table));
+  opening.catch(() => {}); // whoever asks is told
   return {
     name: `the DynamoDB table ${table}`,
-    append: async (entries) => (await opened()).append(entries),
-    read: async (wanted) => (await opened()).read(wanted),
-    close: async () => (await opening)?.close(),
+    loaded: opening,
+    append: async (entries) => (await opening).append(entries),
+    read: async (wanted) => (await opening).read(wanted),
+    close: async () => (await opening).close(),
   };
 }
 
-/** One alarm for a journal that fails again and again. */
-function noteIn(journal: Journal, patienceMs: number, observer: Observer): Note {
+/** One alarm for a journal that fails again and again. Our own loading is none of its silence. */
+function noteIn(journal: Journal | Loading, patienceMs: number, observer: Observer): Note {
   let isTold = false;
   return async (entries) => {
     if (entries.length === 0) return;
     try {
+      if ("loaded" in journal) await journal.loaded;
       await within(patienceMs, journal.append(entries), "JOURNAL_UNAVAILABLE");
       isTold = false;
     } catch (thrown) {

@@ -2,7 +2,6 @@
  * The built Lambda functions under AWS's own runtime interface emulator, their queue in ElasticMQ, their cluster a real kube-apiserver, their
  * journal in dynalite, a stand-in for DynamoDB.
  */
-import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -15,12 +14,13 @@ import { startCluster } from "./cluster.ts";
 import { freePort, run, temporaryFolder } from "./parts/child.ts";
 import { ELASTICMQ_ENV, startElasticMq } from "./parts/elasticmq.ts";
 import { type Lambda, startLambda } from "./parts/lambda-emulator.ts";
+import { batchOf, digestOf, notificationOf, type UrlCall, urlEvent as functionUrlEvent } from "../support/lambda-events.ts";
 import { eventually } from "./wait.ts";
 
 const BUNDLES = join(import.meta.dirname, "../../dist/lambda");
 const REPO = "registry.example.com/deckhouse/modules";
 const SECRET = "a-secret-of-the-lambda-scenario";
-const digestOf = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
+const urlEvent = (body: string, call: UrlCall = {}) => functionUrlEvent(body, { secret: SECRET, ...call });
 
 async function start(name: "edge" | "consumer", config: object, env: Record<string, string> = {}): Promise<Lambda> {
   const settings = { ...ELASTICMQ_ENV, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true", MPO_RELAY_CONFIG: JSON.stringify(config) };
@@ -69,80 +69,10 @@ async function startConsumed(modules: readonly string[]) {
   };
 }
 
-/** A Distribution notification of one push. */
-function notificationOf(module: string): string {
-  const target = {
-    mediaType: "application/vnd.oci.image.manifest.v1+json",
-    digest: digestOf(module),
-    repository: `deckhouse/modules/${module}`,
-    url: `https://registry.example.com/v2/deckhouse/modules/${module}/manifests/main`,
-    tag: "main",
-  };
-  return JSON.stringify({ events: [{ id: `push-${module}`, timestamp: new Date().toISOString(), action: "push", target }] });
-}
-
-interface Call {
-  readonly base64?: boolean;
-  readonly secret?: string;
-  readonly method?: "POST" | "GET";
-  readonly path?: string;
-}
-
-/** https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads */
-function urlEvent(body: string, { base64 = false, secret = SECRET, method = "POST", path = "/hooks/registry" }: Call = {}) {
-  return {
-    version: "2.0",
-    routeKey: "$default",
-    rawPath: path,
-    rawQueryString: "",
-    headers: {
-      authorization: `Bearer ${secret}`,
-      "content-type": "application/vnd.docker.distribution.events.v2+json",
-      host: "relay.lambda-url.eu-west-1.on.aws",
-    },
-    requestContext: {
-      accountId: "anonymous",
-      apiId: "relay",
-      domainName: "relay.lambda-url.eu-west-1.on.aws",
-      domainPrefix: "relay",
-      http: { method, path, protocol: "HTTP/1.1", sourceIp: "192.0.2.1", userAgent: "Go-http-client/1.1" },
-      requestId: "00000000-0000-4000-8000-000000000000",
-      routeKey: "$default",
-      stage: "$default",
-      time: "24/Nov/2026:12:00:00 +0000",
-      timeEpoch: 1_795_521_600_000,
-    },
-    body: base64 ? Buffer.from(body).toString("base64") : body,
-    isBase64Encoded: base64,
-  };
-}
-
 const answer = z.object({ statusCode: z.number(), body: z.string().nullish() });
 async function call(edge: Lambda, event: object): Promise<{ status: number; body: unknown }> {
   const { statusCode, body } = answer.parse(await edge.invoke(event));
   return { status: statusCode, body: body ? JSON.parse(body) : null };
-}
-
-/** https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event */
-function batchOf(records: readonly QueueRecord[]) {
-  return {
-    Records: records.map(({ id, receipt, body, receiveCount, sentAt }) => ({
-      messageId: id,
-      receiptHandle: receipt,
-      body,
-      attributes: {
-        ApproximateReceiveCount: String(receiveCount),
-        SentTimestamp: String(Date.parse(sentAt)),
-        SenderId: "AIDAIENQZJOLO23YVJ4VO",
-        ApproximateFirstReceiveTimestamp: String(Date.parse(sentAt)),
-      },
-      messageAttributes: {},
-      md5OfBody: createHash("md5").update(body).digest("hex"),
-      eventSource: "aws:sqs",
-      eventSourceARN: "arn:aws:sqs:eu-west-1:123456789012:dev",
-      awsRegion: "eu-west-1",
-    })),
-  };
 }
 
 async function take(queue: Queue, count: number): Promise<QueueRecord[]> {

@@ -32,6 +32,8 @@ export const lambdaEmulator: Part = {
 export interface LambdaOptions {
   /** Absolute path of the bundle, an ES module that exports `handler`. */
   readonly bundle: string;
+  /** Where its zip would be unpacked: paths of its configuration start here. Default: the bundle's folder. */
+  readonly root?: string;
   readonly env: Readonly<Record<string, string>>;
   readonly timeoutSeconds?: number;
 }
@@ -44,7 +46,7 @@ export interface Lambda {
 }
 
 /** One function under the emulator, as the managed Node runtime would start it. */
-export async function startLambda({ bundle, env, timeoutSeconds = 10 }: LambdaOptions): Promise<Lambda> {
+export async function startLambda({ bundle, root = dirname(bundle), env, timeoutSeconds = 10 }: LambdaOptions): Promise<Lambda> {
   const program = join(await install(lambdaEmulator), "emulator");
   const folder = await temporaryFolder("lambda");
   const address = `127.0.0.1:${await freePort()}`;
@@ -58,14 +60,14 @@ export async function startLambda({ bundle, env, timeoutSeconds = 10 }: LambdaOp
     name: "lambda-emulator",
     command: program,
     args: [...Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]), process.execPath, RUNTIME, bundle],
-    cwd: dirname(bundle),
+    cwd: root,
     env: {
       PATH: process.env["PATH"],
       AWS_REGION: "eu-west-1",
       AWS_LAMBDA_FUNCTION_NAME: name,
       AWS_LAMBDA_FUNCTION_TIMEOUT: String(timeoutSeconds),
       AWS_LAMBDA_FUNCTION_MEMORY_SIZE: "256",
-      LAMBDA_TASK_ROOT: dirname(bundle),
+      LAMBDA_TASK_ROOT: root,
       ...env,
     },
     log: join(folder.path, "log"),
