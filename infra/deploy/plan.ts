@@ -1,4 +1,4 @@
-/** `npm run deploy:plan`: what a deploy would change. Templates are compared, and code by its hash; no change set is made for it (decision 0017). */
+/** `npm run deploy:plan`: what a deploy would change. Templates are compared, and code by its hash; no change set is made for it (decision 0019). */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fullDiff, ResourceImpact } from "@aws-cdk/cloudformation-diff";

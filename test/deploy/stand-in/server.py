@@ -1,4 +1,4 @@
-"""A stand-in for AWS on loopback: moto's server with what it lacks for this stack. Decision 0017 says what it proves and what not.
+"""A stand-in for AWS on loopback: moto's server with what it lacks for this stack. Decision 0019 says what it proves and what not.
 
 Usage: server.py PORT SKIPPED-FILE
   1. ValidateTemplate finds nothing: cfn-lint has a test of its own.
