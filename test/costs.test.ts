@@ -5,6 +5,7 @@
 import { type FauxqsServer, startFauxqs } from "fauxqs";
 import { expect, onTestFinished, test, vi } from "vitest";
 import * as z from "zod";
+import { alarms } from "../infra/template/alarms.ts";
 import type { QueueRecord } from "../src/queue/queue.ts";
 import { openSqs } from "../src/queue/sqs.ts";
 import { startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
@@ -15,6 +16,15 @@ import { digestOf } from "./support/relay.ts";
 
 const SECRET = "a-secret-of-the-costs";
 const TABLE = "journal";
+test("the alarms that the page counts are those of the stack", () => {
+  const count = (...names: readonly string[]) => {
+    const clusters = names.map((name) => ({ name, id: name, consumed: true }));
+    return Object.values(alarms({ service: "mpo-relay", stage: "dev", clusters, inboxes: [] })).length;
+  };
+  const { alarmsOfStage, alarmsOfCluster } = costs.assumed;
+  expect([count(), count("Dev"), count("Dev", "Stage")]).toEqual([0, 1, 2].map((many) => alarmsOfStage + many * alarmsOfCluster));
+});
+
 const lambda = { getRemainingTimeInMillis: () => 60_000 };
 const outcome = z.looseObject({ outcome: z.string() });
 
