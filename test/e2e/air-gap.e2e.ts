@@ -60,7 +60,8 @@ async function linesOf(): Promise<{ check: string; push: string }> {
   expect(more).toEqual([]);
   return { check, push };
 }
-const check = async (where: string) => run("sh", ["-euc", (await linesOf()).check], { cwd: where });
+/** Which file it is goes to the standard output, and an error shows the other. */
+const check = async (where: string) => run("sh", ["-euc", `exec >&2\n${(await linesOf()).check}`], { cwd: where });
 
 test("holds what is needed and no more, and the same comes of the same", async () => {
   const files = await readdir(unpacked, { recursive: true });
