@@ -94,7 +94,8 @@ async function sbom() {
   const { cli } = JSON.parse(await readFile(join(root, "dist/meta.json"), "utf8"));
   const inputs = Object.values(cli).flatMap((output) => Object.keys(output.inputs));
   const bundled = new Set(inputs.map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]));
-  const isInstalled = ({ properties = [] }) => !properties.some(({ name, value }) => name === "cdx:npm:package:development" && value === "true");
+  const isInstalled = ({ properties = [] }) =>
+    !properties.some(({ name, value }) => name === "cdx:npm:package:development" && value === "true");
   const components = all.components.filter((each) => isInstalled(each) || bundled.has(each.name));
   const kept = new Set([all.metadata.component["bom-ref"], ...components.map((each) => each["bom-ref"])]);
   const dependencies = all.dependencies

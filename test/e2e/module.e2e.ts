@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import * as z from "zod";
+import { METRICS } from "../../src/metrics/table.ts";
 import { run, temporaryFolder } from "./parts/child.ts";
 import { crds, monitoringCrds, rescanRights, rights } from "./parts/crds.ts";
 import { type Helm, objectsIn, openHelm } from "./parts/helm.ts";
@@ -20,7 +21,7 @@ const MODULE = join(ROOT, "infra/module");
 const CLI = join(ROOT, "dist/cli.js");
 const DIGEST = `sha256:${"a".repeat(64)}`;
 const REPO = "registry.example.com/deckhouse/modules";
-const UNKNOWN = ["PrometheusRule", "ClusterObservabilityMetricsRulesGroup"];
+const UNKNOWN = ["PodMonitor", "PrometheusRule", "ClusterObservabilityMetricsRulesGroup"];
 const STRICT = "--validate=strict";
 
 const SERVE = {
@@ -132,6 +133,7 @@ beforeAll(async () => {
   await kube.apply([...(await crds("v1alpha2")), ...(await monitoringCrds()), await settingsCrd()]);
   await kube.served("module.example.com", "v1", "settings");
   await kube.served("monitoring.coreos.com", "v1", "prometheusrules");
+  await kube.served("monitoring.coreos.com", "v1", "podmonitors");
   await kube.served("observability.deckhouse.io", "v1alpha1", "clusterobservabilitymetricsrulesgroups");
 }, 120_000);
 afterAll(async () => {
@@ -288,7 +290,7 @@ describe.each<[string, object]>(Object.entries(SETS))("the templates with %s", (
     await helm.lint(MODULE, await valuesOf(settings));
     const objects = objectsIn(manifests);
     expect(objects.length).toBeGreaterThan(8);
-    expect(await conform(await fileOf(manifests), UNKNOWN)).toEqual({ valid: objects.length - 1, skipped: 1 });
+    expect(await conform(await fileOf(manifests), UNKNOWN)).toEqual({ valid: objects.length - 2, skipped: 2 });
   });
 
   test("are taken by the API server, field by field; a second time nothing changes", async () => {
@@ -369,7 +371,7 @@ describe("what is rendered", () => {
   ] as const)("%s runs as in infra/cluster", async (overlay, settings) => {
     const theirs = deployed.parse(parse(await readFile(join(ROOT, "infra/cluster", overlay, "deployment.yaml"), "utf8"))).spec.template
       .spec;
-    const ours = deploymentIn(objectsIn(await render(settings))).spec.template.spec;
+    const ours = deploymentIn(objectsIn(await render({ ...settings, metrics: false }))).spec.template.spec;
     const { image: _, args, volumeMounts, resources, env: ___, imagePullPolicy: ____, ...container } = ours.containers[0];
     const { image: __, args: theirArgs, volumeMounts: theirMounts, resources: theirResources, env: _____, ...their } = theirs.containers[0];
     expect(container).toEqual(their);
@@ -438,7 +440,7 @@ describe("what is rendered", () => {
       return [...rules, ...(dashboard ? [dashboard] : [])].map(({ kind }) => kind);
     };
     const cert = "cert-manager";
-    expect(await kinds({})).toEqual(["PrometheusRule", "GrafanaDashboardDefinition"]);
+    expect(await kinds({})).toEqual(["PrometheusRule", "PodMonitor", "GrafanaDashboardDefinition"]);
     expect(await kinds({ enabledModules: [cert] })).toEqual([]);
     const observability = {
       enabledModules: [cert, "observability"],
@@ -447,6 +449,23 @@ describe("what is rendered", () => {
     expect(await kinds(observability)).toEqual(["ClusterObservabilityMetricsRulesGroup"]);
     await kubectl("apply", "-f", await fileOf(await render(AT_HUB, observability)), STRICT);
   });
+});
+
+test("rules ask for what the relay counts, and Prometheus alone may read it", async () => {
+  const rules = await readFile(join(MODULE, "monitoring/prometheus-rules/relay.yaml"), "utf8");
+  const asked = new Set(rules.match(/mpo_relay_\w+/g));
+  const known = new Set<string>(Object.values(METRICS).map(({ name }) => name));
+  expect(asked.size).toBeGreaterThan(1);
+  expect([...asked].filter((name) => !known.has(name))).toEqual([]);
+
+  const objects = objectsIn(await render(AT_HUB));
+  expect(parse(configIn(objects))).toMatchObject({ admin: { host: "0.0.0.0", port: 9090 } });
+  const from = [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "d8-monitoring" } } }];
+  expect(named(objects, "NetworkPolicy", "metrics-in")).toMatchObject({ spec: { ingress: [{ from, ports: [{ port: "metrics" }] }] } });
+  const without = objectsIn(await render({ ...AT_HUB, metrics: false }));
+  expect(parse(configIn(without))).not.toHaveProperty("admin");
+  expect(without.filter(({ kind }) => kind === "PodMonitor")).toEqual([]);
+  expect(without.filter(({ kind }) => kind === "NetworkPolicy").map(({ metadata }) => metadata?.name)).toEqual(["nobody-in"]);
 });
 
 test("a misspelt field in a template is found twice: by kubeconform and by the API server", async () => {

@@ -62,6 +62,9 @@ app.kubernetes.io/component: {{ . }}
 {{- define "mpo_relay_config" -}}
 {{- $settings := .Values.mpoRelay -}}
 {{- $config := pick $settings "journal" "tuning" "limits" -}}
+{{- if $settings.metrics -}}
+{{- $_ := set $config "admin" (dict "host" "0.0.0.0" "port" 9090) -}}
+{{- end -}}
 {{- $this := pick $settings "events" "adopt" "uid" -}}
 {{- $_ := set $this "kubernetes" (dict "inCluster" true) -}}
 {{- $clusters := dict $settings.cluster $this -}}
