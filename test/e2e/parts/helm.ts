@@ -1,7 +1,8 @@
 /** helm, with which Deckhouse renders a module: https://helm.sh/docs/helm/helm_template/ */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type KubernetesObject, loadAllYaml } from "@kubernetes/client-node";
+import { parseAllDocuments } from "yaml";
+import * as z from "zod";
 import { install } from "./cache.ts";
 import { run, temporaryFolder } from "./child.ts";
 import { goPart } from "./go.ts";
@@ -38,5 +39,21 @@ export async function openHelm(): Promise<Helm> {
   };
 }
 
-/** The objects in manifests; documents without any are left out. */
-export const objectsIn = (manifests: string): KubernetesObject[] => loadAllYaml(manifests).filter((each) => each !== null);
+const manifest = z.looseObject({
+  apiVersion: z.string(),
+  kind: z.string(),
+  metadata: z.looseObject({
+    name: z.string(),
+    namespace: z.string().optional(),
+    labels: z.record(z.string(), z.string()).optional(),
+    annotations: z.record(z.string(), z.string()).optional(),
+  }),
+});
+export type Manifest = z.infer<typeof manifest>;
+
+/** The objects in manifests as they stand there: the client's own reader gives some fields other names. */
+export const objectsIn = (text: string): Manifest[] =>
+  parseAllDocuments(text)
+    .map((document): unknown => document.toJS())
+    .filter((each) => each !== null)
+    .map((each) => manifest.parse(each));
