@@ -1,5 +1,5 @@
 /**
- * `npm run release -- --image PATH [--out dist]`: one archive with all that an air gap needs (infra/air-gap.md). PATH is the relay's image, built
+ * `npm run release -- --image PATH [--out release]`: one archive with all that an air gap needs (infra/air-gap.md). PATH is the relay's image, built
  * elsewhere by infra/Dockerfile, as an OCI image layout: a folder, or a tar of one.
  */
 import { execFileSync } from "node:child_process";
@@ -23,7 +23,7 @@ const PAGES = ["README.md", "CHANGELOG.md", "LICENSE", "infra/registries", "infr
 /** What somebody who tried the overlays in this checkout left in them. */
 const isSecret = (path) => /\.(?:secret|token|crt|key)$/.test(path);
 
-const { image, out } = parseArgs({ options: { image: { type: "string" }, out: { type: "string", default: join(root, "dist") } } }).values;
+const { image, out } = parseArgs({ options: { image: { type: "string" }, out: { type: "string", default: join(root, "release") } } }).values;
 if (image === undefined) throw new Error("write --image PATH: the relay's image as an OCI image layout (infra/air-gap.md)");
 const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
 const name = `mpo-relay-${version}`;
