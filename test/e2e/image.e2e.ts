@@ -2,7 +2,7 @@
  * infra/Dockerfile: linted whole; its last stage built over files at hand, run and pushed. Its first stage needs a base image and a registry
  * of packages, which are not to be had here: the same commands run on this machine in its stead.
  */
-import { cp, mkdir, readdir, readFile, rm, symlink, writeFile, chmod } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile, chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import * as z from "zod";
@@ -11,10 +11,9 @@ import { type Buildah, openBuildah } from "./parts/buildah.ts";
 import { freePort, run, serve, temporaryFolder } from "./parts/child.ts";
 import { lintDockerfile } from "./parts/hadolint.ts";
 import { startRegistry } from "./parts/registry.ts";
+import { buildRelayImage, DOCKERFILE } from "./relay-image.ts";
 import { eventually } from "./wait.ts";
 
-const ROOT = join(import.meta.dirname, "../..");
-const DOCKERFILE = join(ROOT, "infra/Dockerfile");
 const SECRET = "0123456789abcdef0123456789abcdef";
 const MUST_RUN_AS = 1000;
 
@@ -29,32 +28,11 @@ beforeAll(async () => {
   stops.push(made.remove);
   buildah = await openBuildah();
   stops.push(buildah.close);
-  const [, last] = (await readFile(DOCKERFILE, "utf8")).split(/^(?=FROM .* AS run$)/m);
-  const context = join(folder, "context");
-  await layOut(context);
-  const sqlite = join(context, "node_modules/@libsql");
-  const addons = (await readdir(sqlite)).map((name) => join(sqlite, name, "index.node"));
-  const stage = last?.replaceAll("--from=build /build/", "");
-  image = await buildah.build(`ARG NODE\n${stage}`, context, { NODE: await buildah.nodeImage(addons) });
+  image = await buildRelayImage(buildah, folder);
 }, 180_000);
 afterAll(async () => {
   for (const stop of stops.toReversed()) await stop();
 });
-
-/** What the first stage leaves. */
-async function layOut(context: string): Promise<void> {
-  await mkdir(join(context, "infra"), { recursive: true });
-  for (const file of ["package.json", "package-lock.json", "dist", "infra/healthcheck.mjs"]) {
-    await cp(join(ROOT, file), join(context, file), { recursive: true });
-  }
-  await run("npm", ["ci", "--ignore-scripts", "--omit=dev", "--prefer-offline", "--no-audit", "--no-fund"], { cwd: context });
-  const scope = join(context, "node_modules/@libsql");
-  const foreign = (await readdir(scope)).filter((name) => name.endsWith("-musl")).map((name) => join(scope, name));
-  for (const each of [...foreign, join(context, "dist/lambda"), join(context, "dist/meta.json")])
-    await rm(each, { recursive: true, force: true });
-  await mkdir(join(context, "bin"));
-  await symlink("../dist/cli.js", join(context, "bin/mpo-relay"));
-}
 
 test("hadolint finds nothing, and would", async () => {
   await lintDockerfile(DOCKERFILE);

@@ -5,6 +5,8 @@ import { crane } from "./parts/crane.ts";
 import { elasticmq } from "./parts/elasticmq.ts";
 import { kubeApiserver } from "./parts/kube-apiserver.ts";
 import { hadolint } from "./parts/hadolint.ts";
+import { helm } from "./parts/helm.ts";
+import { kubeconform, schemas } from "./parts/kubeconform.ts";
 import { kubectl } from "./parts/kubectl.ts";
 import { lambdaEmulator } from "./parts/lambda-emulator.ts";
 import { registries } from "./parts/registry.ts";
@@ -15,7 +17,8 @@ import { workerd } from "./parts/workerd.ts";
 export default async function setup(): Promise<void> {
   const missing: string[] = [];
   const [older, newer] = [registries["2.8.2"].part, registries["3.1.2"].part];
-  for (const part of [elasticmq, lambdaEmulator, crane, skopeo, strace, older, newer, kubeApiserver, kubectl, buildah, hadolint, workerd]) {
+  const checks = [hadolint, helm, kubeconform, schemas, workerd];
+  for (const part of [elasticmq, lambdaEmulator, crane, skopeo, strace, older, newer, kubeApiserver, kubectl, buildah, ...checks]) {
     await install(part).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error);
       say(`${part.name} ${part.version} can't be installed: ${why}`);

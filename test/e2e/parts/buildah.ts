@@ -18,6 +18,8 @@ export interface Buildah {
   from(image: string): Promise<string>;
   /** What stands before a command to run it in the container, which shares this machine's network. `mounts`: host folder → place in the container. */
   running(container: string, mounts: Readonly<Record<string, string>>): { readonly by: readonly string[]; readonly env: NodeJS.ProcessEnv };
+  /** Writes the image into the folder as an OCI layout: https://github.com/opencontainers/image-spec/blob/main/image-layout.md */
+  layout(image: string, folder: string): Promise<void>;
   /** Pushes over plain HTTP. */
   push(image: string, reference: string): Promise<void>;
   close(): Promise<void>;
@@ -97,6 +99,7 @@ export async function openBuildah(): Promise<Buildah> {
       ],
       env,
     }),
+    layout: async (image, folder) => void (await call("push", ...policy, image, `oci:${folder}:relay`)),
     push: async (image, reference) => void (await call("push", "--tls-verify=false", ...policy, image, `docker://${reference}`)),
     close: () => folder.remove(),
   };

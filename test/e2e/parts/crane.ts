@@ -2,20 +2,11 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Part } from "./cache.ts";
 import { install } from "./cache.ts";
 import { run, temporaryFolder } from "./child.ts";
+import { goPart } from "./go.ts";
 
-const VERSION = "v0.22.1";
-export const crane: Part = {
-  name: "crane",
-  version: VERSION,
-  cost: "about 15 CPU seconds",
-  build: async (folder) => {
-    const env = { ...process.env, GOBIN: folder, GOFLAGS: "-buildvcs=false", CGO_ENABLED: "0" };
-    await run("go", ["install", "-trimpath", "-ldflags=-s -w", `github.com/google/go-containerregistry/cmd/crane@${VERSION}`], { env });
-  },
-};
+export const crane = goPart("crane", "v0.22.1", "github.com/google/go-containerregistry/cmd/crane", "about 15 CPU seconds");
 
 export interface Crane {
   /** Pushes a new one-layer image, unlike any before, under `host/repository:tag`; resolves with its digest. */

@@ -13,6 +13,9 @@ export async function crds(overrides: "v1alpha1" | "v1alpha2"): Promise<Kubernet
   return (await Promise.all(files.map((file) => objectsOf(join(CRDS, file))))).flat();
 }
 
+/** What the platform's monitoring reads. */
+export const monitoringCrds = () => objectsOf(join(CRDS, "monitoring.yaml"));
+
 const kustomization = z.object({ resources: z.array(z.string()) });
 
 /** What `kubectl apply -k infra/cluster/base` creates: a namespace, a service account and its rights. */

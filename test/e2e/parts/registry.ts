@@ -3,20 +3,11 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Part } from "./cache.ts";
 import { install } from "./cache.ts";
-import { freePort, run, serve, temporaryFolder } from "./child.ts";
+import { freePort, serve, temporaryFolder } from "./child.ts";
 import { debianPart } from "./debian.ts";
+import { goPart } from "./go.ts";
 
-const built: Part = {
-  name: "registry",
-  version: "v3.1.2",
-  cost: "about 3 CPU minutes",
-  build: async (folder) => {
-    const env = { ...process.env, GOBIN: folder, GOFLAGS: "-buildvcs=false", CGO_ENABLED: "0" };
-    await run("go", ["install", "-trimpath", "-ldflags=-s -w", `github.com/distribution/distribution/v3/cmd/registry@${built.version}`], {
-      env,
-    });
-  },
-};
+const built = goPart("registry", "v3.1.2", "github.com/distribution/distribution/v3/cmd/registry", "about 3 CPU minutes");
 export type RegistryVersion = "2.8.2" | "3.1.2";
 export const registries: Readonly<Record<RegistryVersion, { readonly part: Part; readonly program: string }>> = {
   "2.8.2": { part: debianPart("docker-registry", "2.8.2"), program: "usr/bin/docker-registry" },
@@ -103,7 +94,8 @@ export async function startRegistry(options: {
   };
 }
 
-const configuration = (host: string, images: string, hooks: readonly Hook[]) => ({
+/** What `registry serve` reads: a registry at that address whose images lie in that folder. */
+export const configuration = (host: string, images: string, hooks: readonly Hook[]) => ({
   version: "0.1",
   log: { level: "warn", accesslog: { disabled: true } },
   storage: { filesystem: { rootdirectory: images }, delete: { enabled: true } },
