@@ -3,7 +3,7 @@ import { cp, mkdir, realpath, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { install } from "./cache.ts";
 import { run, temporaryFolder } from "./child.ts";
-import { debianPart, librariesOf } from "./debian.ts";
+import { debianPart } from "./debian.ts";
 
 export const buildah = debianPart("buildah", "1.28.2", ["libgpgme11", "libassuan0", "libgpg-error0", "libdevmapper1.02.1", "libseccomp2"]);
 
@@ -36,7 +36,6 @@ export async function openBuildah(): Promise<Buildah> {
     PATH: process.env["PATH"],
     HOME: folder.path,
     TMPDIR: folder.path,
-    LD_LIBRARY_PATH: await librariesOf(part),
     CONTAINERS_REGISTRIES_CONF: at("registries.conf"),
   };
   const storage = ["--root", at("images"), "--runroot", at("run"), "--storage-driver", "vfs"];

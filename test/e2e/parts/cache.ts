@@ -10,8 +10,8 @@ export interface Part {
   readonly version: string;
   /** What the first build costs, for the progress line. */
   readonly cost: string;
-  /** Fills the empty folder. */
-  build(folder: string): Promise<void>;
+  /** Fills the empty folder, which then moves to `place`. */
+  build(folder: string, place: string): Promise<void>;
 }
 
 /** `MPO_RELAY_E2E_CACHE`, else `mpo-relay-e2e` in the user's cache folder. */
@@ -29,7 +29,7 @@ export async function install(part: Part): Promise<string> {
   say(`${part.name} ${part.version}: installing (${part.cost}) into ${cacheRoot()}`);
   const ticker = setInterval(() => say(`${part.name}: still at it after ${elapsed()}`), 30_000);
   try {
-    await part.build(draft);
+    await part.build(draft, folder);
     await rename(draft, folder).catch(async (error: unknown) => {
       if (!(await isFilled(folder))) throw error; // else another run was quicker
     });

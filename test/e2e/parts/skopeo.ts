@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { install } from "./cache.ts";
 import { run, temporaryFolder } from "./child.ts";
-import { debianPart, librariesOf } from "./debian.ts";
+import { debianPart } from "./debian.ts";
 
 export const skopeo = debianPart("skopeo", "1.9.3", ["libgpgme11", "libassuan0", "libdevmapper1.02.1"]);
 
@@ -14,7 +14,7 @@ export interface Skopeo {
 
 export async function openSkopeo(): Promise<Skopeo> {
   const folder = await install(skopeo);
-  const env = { PATH: process.env["PATH"], LD_LIBRARY_PATH: await librariesOf(folder) };
+  const env = { PATH: process.env["PATH"] };
   return {
     push: async (archive, reference) => {
       const scratch = await temporaryFolder("skopeo");

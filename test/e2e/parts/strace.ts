@@ -1,7 +1,7 @@
 /** strace, which writes down the system calls of a program as it makes them: https://man7.org/linux/man-pages/man1/strace.1.html */
 import { join } from "node:path";
 import { install } from "./cache.ts";
-import { debianPart, librariesOf } from "./debian.ts";
+import { debianPart } from "./debian.ts";
 
 export const strace = debianPart("strace", "6.1", ["libunwind8"]);
 
@@ -16,5 +16,5 @@ export async function traced(
 ): Promise<{ by: readonly string[]; env: NodeJS.ProcessEnv }> {
   const folder = await install(strace);
   const options = ["-D", "-f", "-y", "--seccomp-bpf", "-s", String(bytes), "-e", `trace=${calls.join(",")}`, "-o", file];
-  return { by: [join(folder, "usr/bin/strace"), ...options], env: { LD_LIBRARY_PATH: await librariesOf(folder) } };
+  return { by: [join(folder, "usr/bin/strace"), ...options], env: {} };
 }
