@@ -58,7 +58,7 @@ describe("the pods", () => {
     it("has nothing of its node: no namespace, no path, no port", () => {
       expect(Object.keys(spec).filter((key) => /^host|^shareProcessNamespace$|^(?:init|ephemeral)Containers$/.test(key))).toEqual([]);
       expect(JSON.stringify(spec)).not.toMatch(/hostPort|hostPath|procMount|privileged"?:true|"add":/);
-      const kinds = spec.volumes.map(({ name: _, ...source }) => Object.keys(source)).flat();
+      const kinds = spec.volumes.flatMap((volume) => Object.keys(volume)).filter((key) => key !== "name");
       expect(kinds.filter((kind) => !["configMap", "secret", "persistentVolumeClaim"].includes(kind))).toEqual([]);
     });
 
@@ -81,7 +81,7 @@ describe("the pods", () => {
     it("gives secrets to its own group alone, and names no image that moves by itself", () => {
       const secrets = spec.volumes.filter((volume) => "secret" in volume);
       for (const volume of secrets) expect(volume).toMatchObject({ secret: { defaultMode: 0o440 } });
-      expect(spec.containers.filter(({ image }) => /:latest$/.test(image))).toEqual([]);
+      expect(spec.containers.filter(({ image }) => image.endsWith(":latest"))).toEqual([]);
     });
   });
 });
