@@ -8,6 +8,9 @@ import * as z from "zod";
 /** `sha256:` + 64 hex or `sha512:` + 128 hex; everything else that senders put into such a field is no digest. */
 export const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
+/** The form of a push's key. */
+export const KEY = /^[a-z0-9]{8,63}$/;
+
 /** In place of a webhook's name: the sweep found it, and no webhook told of it. No webhook can have this name. */
 export const SWEEP = "(sweep)";
 
@@ -79,7 +82,7 @@ export const renewRequest = z.object({
   tag: name(256),
   digest: z.string().regex(DIGEST).nullable(),
   index: z.boolean().default(false),
-  key: z.string().regex(/^[a-z0-9]{8,63}$/),
+  key: z.string().regex(KEY),
   nudge: z.int().min(0),
   webhook: name(64),
   image: name(1100), // host, repository and tag at their longest

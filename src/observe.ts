@@ -1,5 +1,6 @@
 /** What the relay tells: one wide line per outcome, and alarms. JSON lines by pino; readable ones on a terminal. */
 import { pino, type DestinationStream } from "pino";
+import { oneLine } from "./one-line.ts";
 import type { AlarmCode } from "./outcome.ts";
 
 /** `delivery`: at the edge. `record`: a consumed record. `process`: start and stop of a process. `adoption`: a scan interval was changed. */
@@ -44,12 +45,12 @@ export async function processLog(stream: NodeJS.WriteStream = process.stdout): P
 }
 
 /** What a person looks for in a line; all of it is in the JSON lines. */
-function sentenceOf(line: Record<string, unknown>): string {
+export function sentenceOf(line: Record<string, unknown>): string {
   const text = (name: string) => (typeof line[name] === "string" || typeof line[name] === "number" ? String(line[name]) : null);
   const told = line["alarm"] === undefined ? text("outcome") : `ALARM ${text("alarm")}`;
   const labelled = ["cluster", "webhook", "port", "key"].flatMap((name) => (text(name) === null ? [] : [`${name} ${text(name)}`]));
   const words = [told, text("image") ?? text("repository") ?? text("module"), ...labelled, text("why") ?? text("hint"), text("message")];
-  return words.filter((word) => word !== null && word !== "").join("  ");
+  return words.flatMap((word) => (word === null || word === "" ? [] : [oneLine(word)])).join("  ");
 }
 
 /** Tells several observers the same. */

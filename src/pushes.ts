@@ -1,5 +1,6 @@
 /** The fourth use case: whoever sent a push asks what became of it, with the credential that it was sent with. */
 import { admit, type AdmitContext } from "./admit.ts";
+import { KEY } from "./event.ts";
 import type { Journal } from "./journal/journal.ts";
 import { RelayError } from "./outcome.ts";
 import type { DeliveryHeaders } from "./providers/provider.ts";
@@ -32,6 +33,8 @@ export const signedPath = (key: string) => `/pushes/${key}`;
 
 /** Throws RelayError UNKNOWN_PUSH (404), AUTH_FAILED, KEYS_UNAVAILABLE, JOURNAL_UNAVAILABLE. */
 export async function tellPush({ key, pathSecret, headers }: PushQuestion, context: PushesContext): Promise<PushAnswer> {
+  // whose credential is wanted, only the journal knows: a stranger must at least have a key to make it look
+  if (!KEY.test(key)) throw new RelayError("UNKNOWN_PUSH", "no such push");
   const [story] = storiesOf(await context.journal.read({ key, limit: MOST_ENTRIES }));
   if (!story || !Object.hasOwn(context.config.webhooks, story.webhook)) throw new RelayError("UNKNOWN_PUSH", "no such push");
   await admit({ webhook: story.webhook, pathSecret, headers, body: Buffer.from(signedPath(key)) }, context, context.now());

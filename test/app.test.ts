@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { createHash } from "node:crypto";
 import { handle } from "hono/aws-lambda";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createApp } from "../src/app.ts";
 import { decode } from "../src/event.ts";
 import { createLimiter } from "../src/limiter.ts";
@@ -72,7 +72,7 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date;
     const answer = await response.text();
     return { status: response.status, headers: response.headers, text: answer, json: answer === "" ? null : JSON.parse(answer) };
   };
-  return { app, post, notes, stored, letters, text, ...observed };
+  return { app, config, post, notes, stored, letters, text, ...observed };
 }
 
 const event = (part: Record<string, unknown> = {}, target: Record<string, unknown> = {}) => ({
@@ -411,6 +411,26 @@ describe("what gets into the log", () => {
       { outcome: "QUEUED", key: json.key, cluster: "stage" },
     ]);
   });
+});
+
+it("readyz makes the queues work once a second, however many strangers ask", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const looks: string[] = [];
+  const { config } = edge();
+  const app = createApp({
+    config,
+    receive: async () => expect.unreachable("nobody delivers"),
+    ready: async () => {
+      if (looks.push("look") > 1) throw new RelayError("QUEUE_UNAVAILABLE", "disk full");
+    },
+  });
+  const ask = async () => (await app.request("/readyz")).status;
+  expect([await ask(), await ask(), ...(await Promise.all([ask(), ask()]))]).toEqual([200, 200, 200, 200]);
+  expect(looks).toHaveLength(1);
+  vi.advanceTimersByTime(1000);
+  expect([await ask(), await ask()]).toEqual([503, 503]);
+  expect(looks).toHaveLength(2);
 });
 
 it("healthz is up as long as the process is", async () => {

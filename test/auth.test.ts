@@ -166,6 +166,11 @@ describe("hmac", () => {
       expect(check(json, hex(json), "application/json")).toBe("current");
     });
 
+    it("reads no form of more fields than a sender can have: who has no secret must not make it read for long", () => {
+      expect(check(`${"a&".repeat(15)}${encoded}`, hex(json))).toBe("current");
+      expect(check(`${encoded}${"&a".repeat(16)}`, hex(json))).toBe("refused");
+    });
+
     it("refuses a form with no payload or with two", () => {
       expect(check("other=1", hex(""))).toBe("refused");
       expect(check(`${encoded}&payload=%7B%7D`, hex(json))).toBe("refused");
@@ -249,6 +254,13 @@ describe("standard-webhooks", () => {
     expect(check({ "webhook-signature": `v1a,AAAA ${right}` })).toBe("current");
     expect(check({ "webhook-signature": right.replace("v1,", "v2,") })).toBe("refused");
     expect(check({ "webhook-signature": right.replace("v1,", "") })).toBe("refused");
+  });
+
+  it("looks at no more signatures than a sender can have: who has no secret must not make it hash for long", () => {
+    const right = vector.headers["webhook-signature"];
+    expect(check({ "webhook-signature": `${"v1,AAAA ".repeat(15)}${right}` })).toBe("current");
+    expect(check({ "webhook-signature": `${right}${" v1,AAAA".repeat(16)}` })).toBe("refused");
+    expect(check({ "webhook-signature": `${" ".repeat(15_000)}${right}` })).toBe("refused");
   });
 
   it("refuses a header that came twice", () => {

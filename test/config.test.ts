@@ -652,6 +652,11 @@ describe("each problem, with its path and a hint", () => {
       "clusters.dev.kubernetes: names no way to the API server (write inCluster: true;",
     ],
     ["kubernetes two", withCluster({ kubernetes: { inCluster: true, context: "x" } }), "clusters.dev.kubernetes: names more than one way"],
+    [
+      "kubernetes server over http",
+      withCluster({ kubernetes: { server: "http://kube.example.com", token: "env:T" } }),
+      "clusters.dev.kubernetes.server: over plain http anybody on the way reads the token (write https://…; http only for 127.0.0.1)",
+    ],
     ["kubernetes server", withCluster({ kubernetes: { server: "https://x" } }), "clusters.dev.kubernetes: server and token go together"],
     [
       "inCluster false",

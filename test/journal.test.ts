@@ -1,4 +1,5 @@
 /** The journal: the SQLite adapter under the contract, and what it does with a file that is not as it should be. */
+import { statSync } from "node:fs";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -40,6 +41,15 @@ describe("the SQLite journal", () => {
     const later = openSqliteJournal(folder, { create: false });
     expect(await later.read({ limit: 9 })).toHaveLength(2);
     await later.close();
+  });
+
+  it("is for its owner's eyes alone: it tells who pushed what", async () => {
+    const journal = openSqliteJournal(folder, { create: true });
+    await journal.append([entryOf(requestOf(), "QUEUED", at(0))]);
+    const files = (await readdir(folder)).toSorted();
+    const modes = files.map((name) => [name, (statSync(join(folder, name)).mode & 0o777).toString(8)]);
+    expect(modes).toEqual(["journal.db", "journal.db-shm", "journal.db-wal"].map((name) => [name, "600"]));
+    await journal.close();
   });
 
   it("forgets what is older than it says", async () => {

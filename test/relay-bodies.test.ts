@@ -1,12 +1,14 @@
 /** Bodies over a real connection: the Node edge reads the socket's own stream, not the Request's. */
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { request } from "node:http";
+import { request, Server } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
+import * as z from "zod";
 import { type Relay, startRelay } from "../src/relay.ts";
 import { clusterOf, configOf, fakeObserver, webhook } from "./support/relay.ts";
 
@@ -51,6 +53,15 @@ it("reads a body that comes in pieces, with and without a length", async () => {
   expect((await post([nothing.slice(0, 5), nothing.slice(5)])).status).toBe(200);
   expect((await post([nothing], { headers: { "content-length": nothing.length } })).status).toBe(200);
   expect((await post([], { headers: { "content-length": 0 } })).status).toBe(202); // not JSON: kept raw
+});
+
+it("waits for nobody who only holds a connection: ten seconds for the headers, twenty for all of it", async () => {
+  const servers: unknown[] = [];
+  const note = (message: unknown) => void servers.push(z.object({ server: z.instanceof(Server) }).parse(message).server);
+  subscribe("http.server.request.start", note);
+  onTestFinished(() => void unsubscribe("http.server.request.start", note));
+  await post([nothing]);
+  expect(servers).toEqual([expect.objectContaining({ headersTimeout: 10_000, requestTimeout: 20_000, keepAliveTimeout: 65_000 })]);
 });
 
 it("answers 413 while the sender still writes, and goes on", async () => {

@@ -6,6 +6,7 @@ import { managedFields } from "../src/cluster/managed.ts";
 import { readFound } from "../src/cluster/read.ts";
 import { recordsOf } from "../src/lambda.ts";
 import { createLimiter } from "../src/limiter.ts";
+import { sentenceOf } from "../src/observe.ts";
 import { type ErrorCode, httpStatus, RelayError, toRelayError, TREATMENT } from "../src/outcome.ts";
 import { createPace } from "../src/pace.ts";
 import { adviceOn, verdictOf } from "../src/status.ts";
@@ -28,6 +29,11 @@ describe("decodeBody", () => {
     expect(decodeBody(bytes("{"), undefined)).toEqual({ ok: false, why: "not JSON" });
     expect(decodeBody(Buffer.from([0xff]), undefined)).toEqual({ ok: false, why: "not UTF-8" });
   });
+});
+
+it("a line for people holds nothing that steers their terminal, whoever wrote it", () => {
+  const line = { outcome: "REFUSED", module: "echo\u001b[2J", why: "no\n2026-11-30 PICKED_UP  fine\u009b1A", message: "\u0007" };
+  expect(sentenceOf(line)).toBe("REFUSED  echo [2J  no 2026-11-30 PICKED_UP  fine 1A  ");
 });
 
 describe("createCircuit", () => {

@@ -1,5 +1,5 @@
 /** What a journal's entries tell, and who may be told. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { type Entry, entryOf, type Stage } from "../src/journal/journal.ts";
 import { type PushesContext, signedPath, tellPush } from "../src/pushes.ts";
 import type { Detail } from "../src/outcome.ts";
@@ -104,6 +104,16 @@ describe("whoever asks what became of a push", () => {
     await expect(tellPush(ask(), contextOf([]))).rejects.toMatchObject({ code: "UNKNOWN_PUSH" });
     const gone = [entry({ webhook: "gone" }, "QUEUED", 0)];
     await expect(tellPush(ask(), contextOf(gone))).rejects.toMatchObject({ code: "UNKNOWN_PUSH" });
+  });
+
+  it("makes nobody look for what can be no key: no credential is asked for before", async () => {
+    const read = vi.fn(async () => []);
+    const context = { ...contextOf([]), journal: { read } };
+    for (const odd of ["", "short", "UPPERCASE0", "../../etc", "a".repeat(64), "%00aaaaaaaa"])
+      await expect(tellPush({ ...ask(), key: odd }, context)).rejects.toMatchObject({ code: "UNKNOWN_PUSH" });
+    expect(read).not.toHaveBeenCalled();
+    await expect(tellPush(ask(), context)).rejects.toMatchObject({ code: "UNKNOWN_PUSH" });
+    expect(read).toHaveBeenCalledOnce();
   });
 
   it("is not told that another image's pick-up is its own", async () => {

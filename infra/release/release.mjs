@@ -23,7 +23,9 @@ const PAGES = ["README.md", "CHANGELOG.md", "LICENSE", "infra/registries", "infr
 /** What somebody who tried the overlays in this checkout left in them. */
 const isSecret = (path) => /\.(?:secret|token|crt|key)$/.test(path);
 
-const { image, out } = parseArgs({ options: { image: { type: "string" }, out: { type: "string", default: join(root, "release") } } }).values;
+const { image, out } = parseArgs({
+  options: { image: { type: "string" }, out: { type: "string", default: join(root, "release") } },
+}).values;
 if (image === undefined) throw new Error("write --image PATH: the relay's image as an OCI image layout (infra/air-gap.md)");
 const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
 const name = `mpo-relay-${version}`;

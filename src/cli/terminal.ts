@@ -1,4 +1,7 @@
 /** What a command needs of the world around it, and how it fails. */
+import { oneLine } from "../one-line.ts";
+
+export { oneLine };
 
 export interface Terminal {
   /** Results. */
@@ -40,12 +43,6 @@ export async function untilInterrupted<T>(work: (interrupted: AbortSignal) => Pr
 /** The message of anything that was thrown, on one line. */
 export function messageOf(thrown: unknown): string {
   return oneLine(thrown instanceof Error ? thrown.message : String(thrown));
-}
-
-/** Texts from clusters and registries must not steer a terminal. */
-export function oneLine(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- those are exactly what is taken out
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ").trim();
 }
 
 /** Rows under a heading, in columns. */

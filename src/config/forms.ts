@@ -177,6 +177,13 @@ function readHub(url: string): OpenableQueue | Refusal {
     : new Refusal("over plain http anybody on the way reads the token", "write hub:https://…; http only for 127.0.0.1");
 }
 
+/** An API server's address, to which a token goes. */
+export function readServer(text: string): string | Refusal {
+  const url = readUrl(text);
+  if (url instanceof Refusal || isEncrypted(url)) return url;
+  return new Refusal("over plain http anybody on the way reads the token", "write https://…; http only for 127.0.0.1");
+}
+
 /** The UID of a Kubernetes object, in lower case. */
 export function readUid(text: string): string | Refusal {
   return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)

@@ -182,7 +182,7 @@ function kubernetes(folder: string) {
     inCluster: z.literal(true, "only true has a meaning here; leave it out otherwise").optional(),
     kubeconfig: written((path) => forms.readKubeconfig(path, folder)).optional(),
     context: text.optional(),
-    server: written(forms.readUrl).optional(),
+    server: written(forms.readServer).optional(),
     ca: secretRef.optional(),
     token: secretRef.optional(),
   }).transform(({ inCluster, kubeconfig, context, server, ca, token }, check): KubernetesConfig => {

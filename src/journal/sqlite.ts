@@ -8,7 +8,7 @@ import Database from "libsql";
 import * as z from "zod";
 import { RelayError } from "../outcome.ts";
 import { GroupCommit } from "../queue/embedded/commit.ts";
-import { FILES, makeFolder } from "../queue/embedded/folder.ts";
+import { FILES, makeFolder, makePrivateFile } from "../queue/embedded/folder.ts";
 import { type Entry, type Journal, KEPT_DAYS, type NewEntry, type Wanted } from "./journal.ts";
 import { detailText, entry } from "./schema.ts";
 
@@ -53,6 +53,7 @@ export function openSqliteJournal(folder: string, { create }: { create: boolean 
   if (!create && !existsSync(path)) throw unavailable(`there is no ${path} yet; the first push that a relay takes makes it`);
   try {
     makeFolder(folder);
+    makePrivateFile(folder, FILES.journal); // what lies beside it, SQLite makes with the same mode
     return new SqliteJournal(path, openDatabase(path));
   } catch (thrown) {
     throw thrown instanceof RelayError && thrown.code === "JOURNAL_UNAVAILABLE"

@@ -10,7 +10,7 @@ import * as z from "zod";
 import { RelayError } from "../outcome.ts";
 import { checkRecord } from "./body.ts";
 import { GroupCommit } from "./embedded/commit.ts";
-import { createDatabase, damaged, FILES, inspect, makeFolder, makeLockFile, mark, refusal } from "./embedded/folder.ts";
+import { createDatabase, damaged, FILES, inspect, makeFolder, makePrivateFile, mark, refusal } from "./embedded/folder.ts";
 import { EmbeddedQueue } from "./embedded/queue.ts";
 import { SCHEMA, Tables } from "./embedded/tables.ts";
 import { checkVolume, isFull } from "./embedded/volume.ts";
@@ -142,7 +142,7 @@ function tidy(db: Database.Database): void {
  * Not on the queue file itself, which so stays readable for `sqlite3 queue.db .backup` while we run.
  */
 function lock(folder: string, timeout: number): () => void {
-  const db = new Database(makeLockFile(folder), { timeout });
+  const db = new Database(makePrivateFile(folder, FILES.lock), { timeout });
   try {
     db.exec("BEGIN EXCLUSIVE");
   } catch (thrown) {

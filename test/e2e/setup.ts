@@ -1,4 +1,5 @@
 /** Before the first scenario: every real part is installed. One that can't be is named with its reason, and the run fails. */
+import { actionlint } from "./parts/actionlint.ts";
 import { install, say } from "./parts/cache.ts";
 import { buildah } from "./parts/buildah.ts";
 import { crane } from "./parts/crane.ts";
@@ -17,7 +18,7 @@ import { workerd } from "./parts/workerd.ts";
 export default async function setup(): Promise<void> {
   const missing: string[] = [];
   const [older, newer] = [registries["2.8.2"].part, registries["3.1.2"].part];
-  const checks = [hadolint, helm, kubeconform, schemas, workerd];
+  const checks = [actionlint, hadolint, helm, kubeconform, schemas, workerd];
   for (const part of [elasticmq, lambdaEmulator, crane, skopeo, strace, older, newer, kubeApiserver, kubectl, buildah, ...checks]) {
     await install(part).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error);

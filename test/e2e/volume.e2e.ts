@@ -5,6 +5,7 @@ import { beforeEach, expect, onTestFinished, test } from "vitest";
 import * as z from "zod";
 import { freePort, run, temporaryFolder } from "./parts/child.ts";
 import { serveRelay } from "./relay.ts";
+import { eventually } from "./wait.ts";
 
 const CLI = join(import.meta.dirname, "../../dist/cli.js");
 const SECRET = "0123456789abcdef0123456789abcdef";
@@ -77,7 +78,7 @@ test("full while it runs: 503, then all goes on, and what was acknowledged is th
   await writeFile(filler, Buffer.alloc(MEBIBYTE)).catch((error: NodeJS.ErrnoException) => expect(error.code).toBe("ENOSPC"));
   for (let nth = 2; answers.at(-1) === 202 && nth < 1000; nth++) answers.push(await push(nth));
   expect(answers.at(-1)).toBe(503);
-  expect((await fetch(`${url}/readyz`)).status).toBe(503);
+  await eventually("readiness says so", async () => ((await fetch(`${url}/readyz`)).status === 503 ? true : null));
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   await rm(filler);
   answers.push(await push(1000));

@@ -12,7 +12,7 @@ export interface Import {
 
 /** From the words that all share up to the processes. A file imports from its own layer and from lower ones. */
 const LAYERS: readonly (readonly [string, RegExp])[] = [
-  ["words", /^src\/(?:event|group|json|lanes|limits|outcome)\.ts$/],
+  ["words", /^src\/(?:event|group|json|lanes|limits|one-line|outcome)\.ts$/],
   ["ports", /^src\/(?:queue\/queue|cluster\/(?:channels|overrides)|journal\/journal|registry\/registry)\.ts$/],
   [
     "rules",

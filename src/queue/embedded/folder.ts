@@ -62,11 +62,11 @@ export function makeFolder(folder: string): void {
 }
 
 /**
- * Made before SQLite does, which would let others read it, and so lock it too. Never opened when it is there:
+ * A file of SQLite's, made before SQLite does, which would let others read it, and so lock it too. Never opened when it is there:
  * closing it again would drop a lock that this very process holds (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
  */
-export function makeLockFile(folder: string): string {
-  const path = join(folder, FILES.lock);
+export function makePrivateFile(folder: string, name: string): string {
+  const path = join(folder, name);
   if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600, flag: "a" });
   return path;
 }
