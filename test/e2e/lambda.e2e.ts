@@ -2,6 +2,7 @@
  * The built Lambda functions under AWS's own runtime interface emulator, their queue in ElasticMQ, their cluster a real kube-apiserver, their
  * journal in dynalite, a stand-in for DynamoDB.
  */
+import { randomUUID } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -12,8 +13,10 @@ import { openSqs } from "../../src/queue/sqs.ts";
 import { startDynamo } from "../support/dynamodb.ts";
 import { startCluster } from "./cluster.ts";
 import { freePort, run, temporaryFolder } from "./parts/child.ts";
+import { openCrane } from "./parts/crane.ts";
 import { ELASTICMQ_ENV, startElasticMq } from "./parts/elasticmq.ts";
 import { type Lambda, startLambda } from "./parts/lambda-emulator.ts";
+import { startRegistry } from "./parts/registry.ts";
 import { batchOf, digestOf, notificationOf, type UrlCall, urlEvent as functionUrlEvent } from "../support/lambda-events.ts";
 import { eventually } from "./wait.ts";
 
@@ -22,7 +25,7 @@ const REPO = "registry.example.com/deckhouse/modules";
 const SECRET = "a-secret-of-the-lambda-scenario";
 const urlEvent = (body: string, call: UrlCall = {}) => functionUrlEvent(body, { secret: SECRET, ...call });
 
-async function start(name: "edge" | "consumer", config: object, env: Record<string, string> = {}): Promise<Lambda> {
+async function start(name: "edge" | "inbox" | "consumer" | "sweep", config: object, env: Record<string, string> = {}): Promise<Lambda> {
   const settings = { ...ELASTICMQ_ENV, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true", MPO_RELAY_CONFIG: JSON.stringify(config) };
   // The consumer keeps ten seconds of its time in reserve.
   const lambda = await startLambda({ bundle: join(BUNDLES, `${name}.mjs`), env: { ...settings, ...env }, timeoutSeconds: 60 });
@@ -55,19 +58,38 @@ const edgeConfig = (urls: { dev: string; unparsed: string }) => ({
 });
 
 /** A cluster, and what a consumer of it is given. */
-async function startConsumed(modules: readonly string[]) {
-  const cluster = await startCluster({ repo: REPO, modules });
+async function startConsumed(modules: readonly string[], repo = REPO) {
+  const cluster = await startCluster({ repo, modules });
   onTestFinished(() => cluster.stop());
   const kubernetes = { server: cluster.kube.server, ca: "env:CLUSTER_CA", token: "env:CLUSTER_TOKEN" };
   return {
     cluster,
     consumerConfig: (queue: string) => ({
       clusters: { dev: { queue, kubernetes } },
-      tuning: { looks: ["500ms", "1s"] }, // a confirm record waits for the first look
+      tuning: { looks: ["500ms", "1s"], sweep: "20s" }, // a confirm record waits for the first look; what a sweep found, 3 s
     }),
     env: { MPO_RELAY_CLUSTER: "dev", CLUSTER_CA: cluster.kube.ca, CLUSTER_TOKEN: cluster.token },
   };
 }
+
+const ECR = "210987654321.dkr.ecr.eu-central-1.amazonaws.com";
+/** https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html */
+const ecrPush = (module: string) => ({
+  id: `push-${module}`,
+  "detail-type": "ECR Image Action",
+  source: "aws.ecr",
+  account: "210987654321",
+  region: "eu-central-1",
+  time: new Date().toISOString(),
+  detail: { "action-type": "PUSH", result: "SUCCESS", "repository-name": `deckhouse/modules/${module}`, "image-tag": "main" },
+});
+const message = (body: object): QueueRecord => ({
+  id: randomUUID(),
+  receipt: "receipt",
+  body: JSON.stringify(body),
+  receiveCount: 1,
+  sentAt: new Date().toISOString(),
+});
 
 const answer = z.object({ statusCode: z.number(), body: z.string().nullish() });
 async function call(edge: Lambda, event: object): Promise<{ status: number; body: unknown }> {
@@ -145,6 +167,45 @@ test("consumer: an SQS batch with a malformed record; one that can't be settled 
   expect((await cluster.override("other")).metadata.annotations).toEqual(patched);
   expect((await take(dev, 1)).map(requestOf)).toMatchObject([{ kind: "confirm", module: "other", key: requestOf(other).key }]);
   expect(await consumer.output()).not.toContain(cluster.token);
+});
+
+test("inbox: a batch of EventBridge's messages; one that nobody can read is kept, one whose queue is away is given back", async () => {
+  const { urls, dev, unparsed } = await startQueues();
+  const config = (queue: string) => ({
+    webhooks: { ecr: { provider: "ecr", queue: "env:ECR_QUEUE" } },
+    sources: [{ repo: `${ECR}/deckhouse/modules` }],
+    clusters: { dev: { queue } },
+    unparsed: urls.unparsed,
+  });
+  const env = { MPO_RELAY_WEBHOOK: "ecr", ECR_QUEUE: urls.unparsed.replace("unparsed", "ecr") };
+  const inbox = await start("inbox", config(urls.dev), env);
+  expect(await inbox.invoke(batchOf([message(ecrPush("echo")), message({ "detail-type": 7 })]))).toEqual({ batchItemFailures: [] });
+  const stored = (await take(dev, 1)).map(requestOf); // twice, where the first answer took longer than a sender may wait
+  expect(stored[0]).toMatchObject({ kind: "renew", module: "echo", tag: "main", webhook: "ecr" });
+  expect(new Set(stored.map(({ key }) => key)).size).toBe(1);
+  expect((await unparsed.deadLetters.list(10)).letters).toMatchObject([{ code: "UNPARSED" }]);
+
+  const cut = await start("inbox", config(`http://127.0.0.1:${await freePort()}/000000000000/gone`), env);
+  const pushed = message(ecrPush("other"));
+  expect(await cut.invoke(batchOf([pushed]))).toEqual({ batchItemFailures: [{ itemIdentifier: pushed.id }] });
+});
+
+test("sweep: what a real registry's tag names and the override does not show is queued, once", async () => {
+  const { urls, dev } = await startQueues();
+  const registry = await startRegistry({ hooks: [] });
+  onTestFinished(() => registry.stop());
+  const repo = `${registry.host}/deckhouse/modules`;
+  const digest = await (await openCrane()).push(`${repo}/echo:main`);
+  const { cluster, consumerConfig, env } = await startConsumed(["echo"], repo);
+  const sources = [{ repo, name: "test", registry: { plainHttp: true } }];
+  const sweep = await start("sweep", { ...consumerConfig(urls.dev), sources }, env);
+  expect(await sweep.invoke({})).toEqual({ queued: 1 });
+  expect(await sweep.invoke({})).toEqual({ queued: 0 });
+  const records = await take(dev, 1); // it comes after the grace in which its delivery may still be on its way
+  expect(records.map(requestOf)).toMatchObject([{ kind: "renew", module: "echo", digest, webhook: "(sweep)" }]);
+  const consumer = await start("consumer", { ...consumerConfig(urls.dev), sources }, env);
+  expect(await consumer.invoke(batchOf(records))).toEqual({ batchItemFailures: [] });
+  expect((await cluster.override("echo")).metadata.annotations).toMatchObject({ "mpo-relay/digest": digest });
 });
 
 const story = z.object({ key: z.string(), clusters: z.array(z.object({ stages: z.array(z.object({ stage: z.string() })) })) });
