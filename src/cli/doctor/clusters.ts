@@ -22,14 +22,9 @@ async function lookAtCluster(name: string, sight: Sight, around: Surroundings): 
   try {
     inspection = await sight.inspection();
   } catch (thrown) {
-    return [
-      failure(
-        "CLUSTER_UNAUTHORIZED",
-        where,
-        toRelayError(thrown).message,
-        "name a kubeconfig, context or token that this process can read",
-      ),
-    ];
+    const { message } = toRelayError(thrown);
+    if (/\bthe secret \S+ /.test(message)) return []; // the secrets' own check tells
+    return [failure("CLUSTER_UNAUTHORIZED", where, message, "name a kubeconfig, context or token that this process can read")];
   }
   const token = tokenFindings(where, inspection, around.now());
   try {

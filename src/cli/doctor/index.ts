@@ -83,6 +83,7 @@ const configurationFindings = (file: string, warnings: readonly Problem[]): Find
 const countOf = (findings: readonly Finding[], level: Finding["level"]) => findings.filter((each) => each.level === level).length;
 
 function resultOf(findings: readonly Finding[]): string {
+  if (findings.length === 0) return "not looked at, since something before it failed";
   const [errors, warnings] = [countOf(findings, "error"), countOf(findings, "warning")];
   const parts = [...(errors > 0 ? [counted(errors, "error")] : []), ...(warnings > 0 ? [counted(warnings, "warning")] : [])];
   return parts.join(", ") || "ok";

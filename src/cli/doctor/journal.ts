@@ -33,7 +33,7 @@ async function lookAtJournal({ config, env, now, same }: Surroundings): Promise<
         );
       const heard = (webhook: string, at: string) => ok(`webhooks.${webhook}`, `last push ${span(now().getTime() - Date.parse(at))} ago`);
       return [
-        ok("journal", `${journal.name} can be read`),
+        ok("journal", `${journal.name.replace(/^the /, "")} can be read`),
         ...webhooks.map((webhook) => {
           const at = latest.get(webhook);
           return at === undefined ? never(webhook) : heard(webhook, at);
@@ -43,7 +43,7 @@ async function lookAtJournal({ config, env, now, same }: Surroundings): Promise<
       await journal.close();
     }
   } catch (thrown) {
-    const what = messageOf(thrown);
+    const what = messageOf(thrown).replace(/^the journal: /, "");
     const variable = thrown instanceof RelayError ? undefined : /\bvariable (\w+)/.exec(what)?.[1];
     if (variable !== undefined)
       return [

@@ -29,9 +29,9 @@ export function queueChecks(around: Surroundings): Check[] {
   });
   const { unparsed } = config;
   const letters = check("unread deliveries", UNPARSED, () => lookAtUnparsed(around, unparsed));
-  const isShared = check("queues apart", "clusters", async () => {
+  const isShared = check("one job for each queue", "queues", async () => {
     refuseShared(config, { clusters: Object.keys(config.clusters), isEdge: true, env: around.env });
-    return [];
+    return [ok("queues", "each has one job")];
   });
   return [...clusters, ...inboxes, ...(unparsed ? [letters] : []), isShared];
 }
@@ -188,12 +188,12 @@ async function lookAtUnparsed({ env, same }: Surroundings, unparsed: QueueForm |
   if (form?.kind === "embedded") {
     const { lookIntoFolder } = await import("../../queue/folder.ts");
     const { letters } = await lookIntoFolder(form.folder, UNPARSED);
-    return letters === 0 ? [] : [dead(UNPARSED, UNPARSED, letters, same)];
+    return [letters === 0 ? ok(UNPARSED, "every delivery could be read") : dead(UNPARSED, UNPARSED, letters, same)];
   }
   if (form?.kind !== "sqs") return [];
   const { records, retentionSeconds } = await lookAtSqs(form, form.url);
   return [
-    ok(UNPARSED, "it answers"),
+    ok(UNPARSED, records === 0 ? "it answers, and every delivery could be read" : "it answers"),
     ...kept(UNPARSED, "unread deliveries", retentionSeconds),
     ...(records === 0 ? [] : [dead(UNPARSED, UNPARSED, records, same)]),
   ];

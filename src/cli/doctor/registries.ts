@@ -6,7 +6,6 @@ import { toRelayError } from "../../outcome.ts";
 import { placeOf } from "../../registries.ts";
 import { type Http, http } from "../../registry/http.ts";
 import { OciRegistry } from "../../registry/oci.ts";
-import { Trouble } from "../../registry/trouble.ts";
 import { sourcesOf } from "../../silence.ts";
 import { nameOf } from "../../sweeper.ts";
 import { adviceOn } from "../source/advice.ts";
@@ -57,7 +56,7 @@ async function ask(source: SourceConfig, access: RegistryAccess, where: string, 
   } catch (thrown) {
     const error = toRelayError(thrown);
     if (error.code === "INTERNAL") return []; // a secret that cannot be read, which its own check tells
-    const isRefused = error instanceof Trouble && (error.status === 401 || error.status === 403);
+    const isRefused = /refuses the credential|wants a user and a password/.test(error.message);
     const isAnonymous = access.username === null && access.dockerConfig === null;
     const todo = isRefused
       ? refusedTodo(isAnonymous)

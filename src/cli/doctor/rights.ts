@@ -27,10 +27,8 @@ async function lookAtRights(name: string, sight: Sight, { config }: Surroundings
     const asked = await Promise.all(needed.map(async (each) => ({ ...each, isGiven: await inspection.may(each.right) })));
     const missing = asked.filter(({ isGiven }) => !isGiven);
     const given = asked.length - missing.length;
-    return [
-      ...(given > 0 ? [ok(where, `${counted(given, "right")} of ${asked.length} given`)] : []),
-      ...missing.map((each) => told(where, each)),
-    ];
+    const all = missing.length === 0 ? `all ${counted(given, "right")} given` : `${given} of ${counted(asked.length, "right")} given`;
+    return [...(given > 0 ? [ok(where, all)] : []), ...missing.map((each) => told(where, each))];
   } catch (thrown) {
     const { code, message } = toRelayError(thrown);
     if (code !== "FORBIDDEN") return []; // the cluster's own check tells
