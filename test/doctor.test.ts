@@ -1,7 +1,7 @@
 /** `mpo-relay doctor`: each finding planted and found; of a set-up that is well, none. */
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { aheadMs } from "../src/cli/doctor/clock.ts";
 import { type Check, ok } from "../src/cli/doctor/finding.ts";
 import { doctorCommand } from "../src/cli/doctor/index.ts";
@@ -16,10 +16,11 @@ import { requestOf } from "./support/relay.ts";
 const DAY = 24 * 3600;
 const KUBERNETES = "clusters.dev.kubernetes";
 let clinic: Clinic;
-beforeEach(async () => {
+beforeAll(async () => {
   clinic = await openClinic();
 });
-afterEach(() => clinic.close());
+beforeEach(() => clinic.reset());
+afterAll(() => clinic.close());
 
 /** The API server knows no such token: beside what is planted, it refuses. */
 const REFUSED = { level: "error", code: "CLUSTER_UNAUTHORIZED", where: KUBERNETES };
@@ -136,8 +137,6 @@ describe("a cluster", () => {
     expect(findings.filter(({ level }) => level === "ok").map(({ where }) => where)).toEqual(
       expect.arrayContaining(["secrets", "clusters.dev.queue", "sources[0].registry", "journal"]),
     );
-    clinic.api.faults.clear();
-    await clinic.api.start().catch(() => undefined);
   });
 
   it("whose token cannot be read is told by the secret alone", async () => {
@@ -295,7 +294,7 @@ describe("registries", () => {
   });
 
   it("one that is away, and one that nobody can be asked at", async () => {
-    await clinic.registry.close();
+    Object.assign(clinic.config.sources[0] ?? {}, { repo: "localhost:1/deckhouse/modules" });
     clinic.config.sources.push({ repo: "registry.example.com/other", name: "other" });
     expect((await clinic.examine()).wrong).toMatchObject([
       { level: "error", code: "REGISTRY_UNAVAILABLE", where: "sources[0].registry" },

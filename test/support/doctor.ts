@@ -15,7 +15,7 @@ import { runCommand, type Said } from "./cli.ts";
 import { push } from "./image.ts";
 import { fakeObserver, requestOf } from "./relay.ts";
 
-export const MPO = "modulepulloverrides";
+export const MPO = "modulepulloverrides" as const;
 const HOUR = 3600;
 
 const said = z.object({
@@ -52,6 +52,8 @@ export interface Clinic {
   /** Runs it and gives what it found that is not well, after having looked that no secret was said. */
   examine(options?: Options): Promise<Said & { findings: Finding[]; wrong: Finding[] }>;
   write(name: string, text: string): Promise<void>;
+  /** As it was opened; the files of the queue's folder stay. */
+  reset(): Promise<void>;
   close(): Promise<void>;
 }
 interface Options {
@@ -73,15 +75,8 @@ export async function openClinic(): Promise<Clinic> {
   const registry = await startRegistry({ port: 0, notify: null, log: () => undefined });
   const host = `localhost:${registry.port}`;
   const digest = await push(host, "deckhouse/modules/echo", "main", { "module.yaml": "name: echo\n" });
-  api.store.create(MPO, { metadata: { name: "echo" }, spec: { imageTag: "main", scanInterval: "24h" } });
-  api.store.patchStatus(MPO, "echo", { message: "Ready", imageDigest: digest, updatedAt: new Date().toISOString() });
-  api.store.create("modules", { metadata: { name: "echo" }, properties: { source: "test" } });
-  api.store.patchStatus("modules", "echo", { phase: "Ready" });
-  const secrets = [token, "a-webhook-secret-of-good-length"];
+  const secrets: string[] = [];
   const write = (name: string, text: string) => writeFile(join(folder, name), text, { mode: 0o600 });
-  await write("token", token);
-  await write("ca.crt", api.ca);
-  await write("webhook.secret", "a-webhook-secret-of-good-length");
   const usual: Config = {
     webhooks: { registry: { provider: "distribution", secret: "file:webhook.secret" } },
     sources: [{ repo: `${host}/deckhouse/modules`, name: "test", registry: { plainHttp: true } }],
@@ -90,6 +85,24 @@ export async function openClinic(): Promise<Clinic> {
     },
     listen: "127.0.0.1:0",
   };
+  const { uid } = api;
+  const reset = async () => {
+    await api.start().catch(() => undefined); // it runs already
+    api.faults.clear();
+    api.setServed(["v1alpha1", "v1alpha2"]);
+    api.setUid(uid);
+    for (const plural of [MPO, "modules"] as const)
+      for (const { metadata } of api.store.list(plural)) api.store.delete(plural, metadata.name);
+    api.store.create(MPO, { metadata: { name: "echo" }, spec: { imageTag: "main", scanInterval: "24h" } });
+    api.store.patchStatus(MPO, "echo", { message: "Ready", imageDigest: digest, updatedAt: new Date().toISOString() });
+    api.store.create("modules", { metadata: { name: "echo" }, properties: { source: "test" } });
+    api.store.patchStatus("modules", "echo", { phase: "Ready" });
+    await write("token", token);
+    await write("ca.crt", api.ca);
+    await write("webhook.secret", "a-webhook-secret-of-good-length");
+    secrets.splice(0, Infinity, token, "a-webhook-secret-of-good-length");
+  };
+  await reset();
   await write("relay.json", JSON.stringify(usual));
   const relay: Relay = await startRelay({
     config: await configOrThrow({ file: join(folder, "relay.json"), env: {} }),
@@ -104,6 +117,10 @@ export async function openClinic(): Promise<Clinic> {
     secrets,
     config: structuredClone(usual),
     write,
+    async reset() {
+      await reset();
+      clinic.config = structuredClone(usual);
+    },
     async examine({ env = {}, now } = {}) {
       const file = join(folder, "examined.json");
       await writeFile(file, JSON.stringify(clinic.config));
