@@ -1,4 +1,5 @@
 /** `mpo-relay doctor`: each finding planted and found; of a set-up that is well, none. */
+import { readdirSync, readFileSync } from "node:fs";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -369,4 +370,20 @@ it.each<[string, string | null, number, number, number]>([
 ])("clocks: %s", (_what, date, sent, answered, expected) => {
   const start = Date.parse("2026-11-30T12:00:00Z");
   expect(aheadMs({ date, sentAt: start + sent, answeredAt: start + answered })).toBe(expected);
+});
+
+it("each code that it can give has its row in infra/doctor.md, and no row is left of one that went", () => {
+  const folder = join(import.meta.dirname, "../src/cli/doctor");
+  const text = readdirSync(folder)
+    .map((name) => readFileSync(join(folder, name), "utf8"))
+    .join("\n");
+  const given = new Set(
+    [...text.matchAll(/\b(?:failure|warning)\(\s*(?:[\w.]+ \? )?"([A-Z_]+)"(?: : "([A-Z_]+)")?/g)].flatMap(([, a, b]) => [a, b]),
+  );
+  const passedOn = ["QUEUE_REFUSED", "CLUSTER_UNREACHABLE", "CLUSTER_ERROR", "CLUSTER_BUSY", "FORBIDDEN"]; // as an adapter threw them
+  const page = readFileSync(join(import.meta.dirname, "../infra/doctor.md"), "utf8");
+  const rows = [...page.matchAll(/^\| (`[A-Z_]+`.*?) \|/gm)].flatMap(([, cell = ""]) =>
+    [...cell.matchAll(/`([A-Z_]+)`/g)].map(([, code]) => code),
+  );
+  expect(rows.toSorted()).toEqual([...new Set([...given, ...passedOn])].filter((code) => code !== undefined).toSorted());
 });
