@@ -210,6 +210,24 @@ test("an override of another source, and one that is polled", async () => {
   await kubectl("delete", "modulepulloverride", "stranger", "polled");
 });
 
+test("a kubeconfig's plugin that never ends is told once, keeps nothing else from being looked at, and the command from ending", async () => {
+  const exec = { apiVersion: "client.authentication.k8s.io/v1", command: "sleep", args: ["90"], interactiveMode: "Never" };
+  const kubeconfig = {
+    "current-context": "dev",
+    clusters: [{ name: "dev", cluster: { server: cluster.kube.server, "insecure-skip-tls-verify": true } }],
+    users: [{ name: "dev", user: { exec } }],
+    contexts: [{ name: "dev", context: { cluster: "dev", user: "dev" } }],
+  };
+  await write("hanging.kubeconfig", stringify(kubeconfig));
+  const { wrong, findings } = await doctor(
+    await configAt("hanging.yaml", { cluster: { kubernetes: { kubeconfig: "hanging.kubeconfig" } } }),
+  );
+  expect(namesOf(wrong)).toEqual(["CHECK_TIMED_OUT cluster dev"]);
+  expect(findings.filter(({ level }) => level === "ok").map(({ where }) => where)).toEqual(
+    expect.arrayContaining(["secrets", "clusters.dev.queue", "sources[0].registry"]),
+  );
+}, 80_000); // the plugin takes 90 s
+
 test("beside a relay that runs, after its kill, and without its API server", async () => {
   const port = await freePort();
   const config = await configAt("serve.yaml", {

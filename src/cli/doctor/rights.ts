@@ -4,7 +4,7 @@ import type { RelayConfig } from "../../config.ts";
 import { toRelayError } from "../../outcome.ts";
 import { counted } from "../terminal.ts";
 import { type Check, failure, type Finding, ok, warning } from "./finding.ts";
-import type { Sight, Surroundings } from "./surroundings.ts";
+import { inSight, type Sight, type Surroundings } from "./surroundings.ts";
 
 interface Needed {
   readonly right: Right;
@@ -23,8 +23,8 @@ async function lookAtRights(name: string, sight: Sight, { config }: Surroundings
   const where = `clusters.${name}.kubernetes`;
   const needed = neededIn(name, config);
   try {
-    const inspection = await sight.inspection();
-    const asked = await Promise.all(needed.map(async (each) => ({ ...each, isGiven: await inspection.may(each.right) })));
+    const inspection = await inSight(sight.inspection());
+    const asked = await inSight(Promise.all(needed.map(async (each) => ({ ...each, isGiven: await inspection.may(each.right) }))));
     const missing = asked.filter(({ isGiven }) => !isGiven);
     const given = asked.length - missing.length;
     const all = missing.length === 0 ? `all ${counted(given, "right")} given` : `${given} of ${counted(asked.length, "right")} given`;

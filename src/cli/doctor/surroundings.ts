@@ -2,6 +2,7 @@
 import type { Inspection } from "../../cluster/inspect.ts";
 import type { Override, Overrides } from "../../cluster/overrides.ts";
 import type { RelayConfig } from "../../config.ts";
+import { within } from "../../patience.ts";
 import { createSecretReader, type SecretReader } from "../../secrets.ts";
 import type { Terminal } from "../terminal.ts";
 
@@ -27,6 +28,10 @@ export interface Surroundings {
 
 /** Of each request to an API server; a check makes some of them one after the other. */
 const PATIENCE_MS = 4_000;
+/** A kubeconfig's plugin may never end, which no request's limit is for. Shorter than a check's, so that the cluster's own check tells it alone. */
+const SIGHT_MS = 12_000;
+/** The same for what is asked of a cluster beside its own check. Throws RelayError CLUSTER_UNREACHABLE. */
+export const inSight = <T>(work: Promise<T>): Promise<T> => within(SIGHT_MS, work, "CLUSTER_UNREACHABLE");
 
 export function openSurroundings(config: RelayConfig, { env, now }: Pick<Terminal, "env" | "now">, same: string): Surroundings {
   const readSecret = createSecretReader({ env });
@@ -48,7 +53,7 @@ export function openSurroundings(config: RelayConfig, { env, now }: Pick<Termina
     });
     sights.set(cluster, {
       inspection,
-      overrides: once(async () => (await port()).list()),
+      overrides: once(() => inSight(port().then((opened) => opened.list()))),
       state: async (module) => (await port()).state(module),
       uid: async () => (await port()).uid(),
     });
