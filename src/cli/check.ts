@@ -1,22 +1,10 @@
 /** `mpo-relay check`: every problem of the configuration at once, and what could be wrong with its secrets. */
 import { Command } from "commander";
-import {
-  type KubernetesConfig,
-  loadConfig,
-  type Problem,
-  type QueueForm,
-  type RelayConfig,
-  resolveQueue,
-  resolveSqs,
-  resolveTable,
-  type SecretRef,
-} from "../config.ts";
-import { pathText } from "../config/problem.ts";
+import { loadConfig, type Problem, type QueueForm, type RelayConfig } from "../config.ts";
 import { createSecretReader, refText, type SecretReader } from "../secrets.ts";
 import { configOption, lineOf, problemLines, shortPath } from "./configuration.ts";
+import { type Reference, references, SHORT_SECRET, variables } from "./references.ts";
 import { Failure, messageOf, span, type Terminal } from "./terminal.ts";
-
-const SHORT_SECRET = 16;
 
 export function checkCommand(terminal: Terminal): Command {
   return new Command("check")
@@ -51,11 +39,11 @@ async function check({ config: file, json }: { config?: string; json?: true }, t
 async function referenceWarnings(config: RelayConfig, env: NodeJS.ProcessEnv): Promise<Problem[]> {
   const readSecret = createSecretReader({ env });
   const warnings: Problem[] = [];
-  for (const { path, ref, isSecret } of references(config)) {
-    const message = await whatIsWrong(ref, isSecret, readSecret);
+  for (const { path, ...reference } of references(config)) {
+    const message = await whatIsWrong(reference, readSecret);
     if (message !== null) warnings.push({ path, ...message });
   }
-  for (const { path, resolve } of queueForms(config)) {
+  for (const { path, resolve } of variables(config)) {
     try {
       resolve(env);
     } catch (error) {
@@ -65,7 +53,7 @@ async function referenceWarnings(config: RelayConfig, env: NodeJS.ProcessEnv): P
   return warnings;
 }
 
-async function whatIsWrong(ref: SecretRef, isSecret: boolean, readSecret: SecretReader): Promise<Omit<Problem, "path"> | null> {
+async function whatIsWrong({ ref, isSecret }: Omit<Reference, "path">, readSecret: SecretReader): Promise<Omit<Problem, "path"> | null> {
   try {
     const { length } = await readSecret(ref);
     if (!isSecret || length >= SHORT_SECRET) return null;
@@ -76,58 +64,6 @@ async function whatIsWrong(ref: SecretRef, isSecret: boolean, readSecret: Secret
   } catch (error) {
     return { message: messageOf(error), hint: "only the processes that need it must be able to read it" };
   }
-}
-
-function references(config: RelayConfig): { path: string; ref: SecretRef; isSecret: boolean }[] {
-  const ofWebhooks = Object.entries(config.webhooks).flatMap(([name, { secret, previousSecret, oidc }]) => [
-    { path: `webhooks.${name}.secret`, ref: secret, isSecret: true },
-    { path: `webhooks.${name}.previousSecret`, ref: previousSecret, isSecret: true },
-    { path: `webhooks.${name}.oidc.keys`, ref: oidc?.keys?.kind === "url" ? null : (oidc?.keys ?? null), isSecret: false },
-  ]);
-  const ofClusters = Object.entries(config.clusters).flatMap(([name, { kubernetes, hub }]) => [
-    ...Object.entries(kubernetesRefs(kubernetes)).map(([key, ref]) => ({
-      path: `clusters.${name}.kubernetes.${key}`,
-      ref,
-      isSecret: false,
-    })),
-    { path: `clusters.${name}.hubToken`, ref: hub?.token ?? null, isSecret: true },
-    { path: `clusters.${name}.previousHubToken`, ref: hub?.previousToken ?? null, isSecret: true },
-    { path: `clusters.${name}.hubCa`, ref: hub?.ca ?? null, isSecret: false },
-  ]);
-  const ofSources = config.sources.flatMap(({ registry }, index) =>
-    (["password", "dockerConfig", "ca"] as const).map((key) => ({
-      path: pathText(["sources", index, "registry", key]),
-      ref: registry?.[key] ?? null,
-      isSecret: false, // of another's making, however short
-    })),
-  );
-  const ofHub = Object.entries(config.hub?.tls ?? {}).map(([key, ref]) => ({ path: `hub.${key}`, ref, isSecret: false }));
-  return [...ofWebhooks, ...ofSources, ...ofClusters, ...ofHub].flatMap(({ path, ref, isSecret }) =>
-    ref === null ? [] : [{ path, ref, isSecret }],
-  );
-}
-
-function kubernetesRefs(kubernetes: KubernetesConfig | null): Record<string, SecretRef | null> {
-  if (kubernetes?.kind === "server") return { ca: kubernetes.ca, token: kubernetes.token };
-  if (kubernetes?.kind !== "kubeconfig" || kubernetes.kubeconfig === null) return {};
-  const { kubeconfig } = kubernetes;
-  return { kubeconfig: kubeconfig.kind === "path" ? { kind: "file", path: kubeconfig.path } : kubeconfig };
-}
-
-function queueForms(config: RelayConfig): { path: string; resolve: (env: NodeJS.ProcessEnv) => unknown }[] {
-  const ofWebhooks = Object.entries(config.webhooks).flatMap(([name, { queue }]) =>
-    queue === null ? [] : [{ path: `webhooks.${name}.queue`, resolve: (env: NodeJS.ProcessEnv) => resolveSqs(queue, env) }],
-  );
-  const ofClusters = Object.entries(config.clusters).flatMap(([name, { queue, deadLetters }]) => [
-    { path: `clusters.${name}.queue`, form: queue },
-    { path: `clusters.${name}.deadLetters`, form: deadLetters },
-  ]);
-  const others = [...ofClusters, { path: "unparsed", form: config.unparsed }].flatMap(({ path, form }) =>
-    form === null ? [] : [{ path, resolve: (env: NodeJS.ProcessEnv) => resolveQueue(form, env) }],
-  );
-  const { journal } = config;
-  const ofJournal = journal?.kind === "env" ? [{ path: "journal", resolve: (env: NodeJS.ProcessEnv) => resolveTable(journal, env) }] : [];
-  return [...ofWebhooks, ...others, ...ofJournal];
 }
 
 function summary(config: RelayConfig, file: string): string {

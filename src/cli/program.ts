@@ -5,6 +5,7 @@ import { adoptCommand } from "./adopt.ts";
 import { announceCommand } from "./announce.ts";
 import { checkCommand } from "./check.ts";
 import { dlqCommand } from "./dlq/index.ts";
+import { doctorCommand } from "./doctor/index.ts";
 import { explainCommand } from "./explain.ts";
 import { forceCommand } from "./force.ts";
 import { historyCommand } from "./history.ts";
@@ -28,13 +29,14 @@ function createProgram(terminal: Terminal): Command {
     .configureHelp({ showGlobalOptions: true })
     .addHelpText(
       "after",
-      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay init               a configuration from what is in your cluster\n  mpo-relay check              is my configuration in order?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list), or something is behind (sweep).",
+      "\nFirst steps:\n  mpo-relay sandbox            everything on this machine, nothing to configure\n  mpo-relay init               a configuration from what is in your cluster\n  mpo-relay check              is my configuration in order?\n  mpo-relay doctor             is anything wrong with what it stands on?\n  mpo-relay serve              the relay itself\n\nExit codes: 0 done, 1 not done, 2 wrong call or configuration, 3 there are dead letters (dlq list), or something is behind (sweep).",
     );
   const commands = [
     serveCommand,
     workerCommand,
     initCommand,
     checkCommand,
+    doctorCommand,
     webhookCommand,
     sendCommand,
     announceCommand,

@@ -133,7 +133,7 @@ function openDatabase(path: string): Database.Database {
     const [{ user_version: found }] = version.parse(db.pragma("user_version"));
     if (found > VERSION) throw unavailable(`${path} is of a newer mpo-relay (file version ${found}); update this one`);
     db.pragma("journal_mode = WAL");
-    db.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${VERSION}; COMMIT;`);
+    if (found < VERSION) db.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${VERSION}; COMMIT;`);
     db.pragma(`busy_timeout = ${PATIENCE_MS}`);
     return db;
   } catch (thrown) {

@@ -80,6 +80,31 @@ function openWritable(folder: string, options: EmbeddedOptions): EmbeddedStore {
   }
 }
 
+/** What lies in a queue, by a look at its file that takes no lock and changes nothing, whoever owns the folder. Throws as {@link openEmbedded}. */
+export function peekEmbedded(folderPath: string, queue: string): { records: number; oldestSeconds: number | null; letters: number } {
+  const folder = resolve(folderPath);
+  if (!existsSync(folder) || inspect(folder) === "new") {
+    throw refusal(folder, "there is no queue here", "Check `queue:` in the configuration; `mpo-relay serve` creates it");
+  }
+  const db = new Database(join(folder, FILES.database), { timeout: 2000 });
+  try {
+    db.pragma("query_only = 1");
+    check(folder, db);
+    const tables = new Tables(db);
+    const { records, oldest } = tables.depth(queue);
+    return {
+      records,
+      oldestSeconds: oldest === null ? null : Math.max(0, (Date.now() - oldest) / 1000),
+      letters: tables.countLetters(queue),
+    };
+  } catch (thrown) {
+    if (thrown instanceof RelayError) throw thrown;
+    throw damaged(folder, `${FILES.database} cannot be read (${reasonOf(thrown)})`);
+  } finally {
+    db.close();
+  }
+}
+
 class Store implements EmbeddedStore {
   readonly folder: string;
   readonly #db: Database.Database;

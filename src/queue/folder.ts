@@ -1,7 +1,8 @@
 /** A queue folder, whoever owns it: for commands that may run beside `mpo-relay serve` or alone. */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type EmbeddedStore, FolderInUse, openEmbedded } from "./embedded.ts";
+import { type EmbeddedStore, FolderInUse, openEmbedded, peekEmbedded } from "./embedded.ts";
 import { FILES } from "./embedded/folder.ts";
 import { openHub, serveHub } from "./hub.ts";
 import type { Queue } from "./queue.ts";
@@ -25,6 +26,26 @@ export async function openFolder(folder: string, name: string): Promise<Queue> {
       if (tries === TRIES) throw thrown;
     }
     await sleep(PAUSE_MS);
+  }
+}
+
+/**
+ * What lies in the queue of that name, without a lock and without a change: by the owner's socket, or where nobody answers there by the file.
+ * Throws QUEUE_UNAVAILABLE: no queue there, or damaged.
+ */
+export async function lookIntoFolder(
+  folder: string,
+  name: string,
+): Promise<{ records: number; oldestSeconds: number | null; letters: number; isOwned: boolean }> {
+  const socketPath = join(folder, FILES.socket);
+  const guest = existsSync(socketPath) ? openHub({ socketPath, queue: name }) : null;
+  if (!guest) return { ...peekEmbedded(folder, name), isOwned: false };
+  try {
+    return { ...(await guest.depth()), letters: await guest.deadLetters.count(), isOwned: true };
+  } catch {
+    return { ...peekEmbedded(folder, name), isOwned: false }; // a socket that a dead owner left
+  } finally {
+    await guest.close();
   }
 }
 

@@ -2,10 +2,10 @@
 import { Command } from "commander";
 import { suggestion } from "../../config/problem.ts";
 import { RelayError } from "../../outcome.ts";
-import { Trouble } from "../../registry/trouble.ts";
 import { RegistryReader } from "../../registry/reader.ts";
 import { configOption, sameConfig } from "../configuration.ts";
 import { Failure, oneLine, type Terminal } from "../terminal.ts";
+import { adviceOn } from "./advice.ts";
 import { channelsOf, lookInto, modulesOf, type Progress, tagsOf } from "./held.ts";
 import { imageNamed, type NamedImage, type NamedSource, sourceNamed, type SourceOptions } from "./named.ts";
 import { imageText, moduleText, sourceText } from "./text.ts";
@@ -128,30 +128,6 @@ async function noModule(source: NamedSource, reader: RegistryReader, module: str
 /** What is wrong, and what to do about it. */
 function inWords(error: RelayError, { isAnonymous }: NamedSource): Failure {
   if (error.code === "INTERNAL") return new Failure(2, error.message);
-  const hint =
-    error instanceof Trouble && error.status !== null
-      ? adviceOn(error.status, isAnonymous)
-      : ADVICE.find(([shape]) => shape.test(error.message))?.[1];
+  const hint = adviceOn(error, isAnonymous);
   return new Failure(1, error.message, ...(hint === undefined ? [] : [hint]));
 }
-
-function adviceOn(status: number, isAnonymous: boolean): string | undefined {
-  if (status === 429)
-    return `wait a while${isAnonymous ? ", or log in by --docker-config FILE: registries count strangers more strictly" : ""}`;
-  if (status >= 500) return "try again; if it stays, look at the registry";
-  if (status !== 401 && status !== 403) return undefined;
-  const login = isAnonymous
-    ? "it was asked anonymously: log in by --docker-config FILE, or by `registry:` at the source in the configuration"
-    : "is the login right, and may it pull here?";
-  return `${login}. Many registries answer so, too, where a repository is not there`;
-}
-
-const ADVICE: readonly (readonly [RegExp, string])[] = [
-  [
-    /: no answer within|E(?:CONNREFUSED|NOTFOUND|AI_AGAIN|HOSTUNREACH|NETUNREACH|CONNRESET)/,
-    "is that the registry's address, and can it be reached from here?",
-  ],
-  [/CERT|SELF_SIGNED|UNABLE_TO_/, "name its authority by `registry: { ca: file:… }` at the source, or in NODE_EXTRA_CA_CERTS"],
-  [/EPROTO/, "does it speak plain HTTP? Then say so by `registry: { plainHttp: true }` at the source"],
-  [/linux\/amd64/, "Deckhouse cannot run it either: push the image for linux/amd64"],
-];

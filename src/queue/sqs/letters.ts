@@ -109,7 +109,8 @@ export async function findLetterQueue(queue: Wire, url: string | null): Promise<
   return queue.at(await queue.urlOf(target));
 }
 
-const redrivePolicy = z
+/** Where the service moves records, and after how many receives: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html */
+export const redrivePolicy = z
   .string()
   .transform((text, context) => {
     try {
@@ -120,7 +121,7 @@ const redrivePolicy = z
       return z.NEVER;
     }
   })
-  .pipe(z.object({ deadLetterTargetArn: z.string() }));
+  .pipe(z.object({ deadLetterTargetArn: z.string(), maxReceiveCount: z.coerce.number().nullish() }));
 
 /** Messages of a queue, delayed and hidden ones included. */
 export function total(attributes: Readonly<Record<string, string>>): number {

@@ -6,6 +6,7 @@ import { Polls } from "../polls.ts";
 import type { NewDeadLetter, NewRecord, Queue, QueueRecord, ReceiveOptions } from "../queue.ts";
 import { batchesOf, TEN, twice } from "./batch.ts";
 import { findLetterQueue, SqsDeadLetters, total } from "./letters.ts";
+import { lookAt, type SqsLook } from "./look.ts";
 import type { Message, Wire } from "./wire.ts";
 
 /** Calls go out side by side, ten records each: so many are a load that a service and its client bear. */
@@ -17,12 +18,14 @@ export class SqsQueue implements Queue {
   readonly name: string;
   readonly deadLetters: SqsDeadLetters;
   readonly #wire: Wire;
+  readonly #deadLettersUrl: string | null;
   readonly #polls = new Polls();
   #closed = false;
 
   constructor(url: string, wire: Wire, deadLettersUrl: string | null) {
     this.name = url;
     this.#wire = wire;
+    this.#deadLettersUrl = deadLettersUrl;
     this.deadLetters = new SqsDeadLetters(() => findLetterQueue(wire, deadLettersUrl));
   }
 
@@ -69,6 +72,11 @@ export class SqsQueue implements Queue {
 
   async depth(): Promise<{ records: number; oldestSeconds: number | null }> {
     return { records: total(await this.#wire.attributes()), oldestSeconds: null };
+  }
+
+  /** What the service says of the queue and of its dead letters; receives nothing. */
+  look(): Promise<SqsLook> {
+    return lookAt(this.#wire, this.#deadLettersUrl);
   }
 
   /** An open long poll ends by itself: what it brings is given back before this resolves, unless the service does not answer any more. */

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { text as readText } from "node:stream/consumers";
 import type { Certificates } from "./certificates.ts";
+import { reviewOf } from "./access.ts";
 import { CoreEvents } from "./core-events.ts";
 import { discover } from "./discovery.ts";
 import { failureOf, FaultList, type Ordered } from "./faults.ts";
@@ -123,6 +124,8 @@ export class ApiServer {
 
   /** Who may patch overrides may tell of them, as infra/cluster grants it. */
   #others(method: string, url: URL, body: string, user: User, response: ServerResponse): void {
+    const reviewed = reviewOf(method, url.pathname, body, user);
+    if (reviewed !== null) return sendJson(response, 201, reviewed);
     const isTold = method === "POST" && user.may("patch", false);
     const events = method === "GET" || isTold ? this.#events.answer(method, url, body) : null;
     if (events !== null) return sendJson(response, events.code, events.body);

@@ -1,0 +1,127 @@
+/** Each cluster: does it answer, is it the one that is meant, does it serve what the relay works with, how long does its token live, and is its clock ours? */
+import type { Inspection } from "../../cluster/inspect.ts";
+import { TOKEN_ENDS_PART } from "../../limits.ts";
+import { ADVICE, RelayError, toRelayError } from "../../outcome.ts";
+import { span } from "../terminal.ts";
+import { skewFindings } from "./clock.ts";
+import { type Check, failure, type Finding, ok, warning } from "./finding.ts";
+import type { Sight, Surroundings } from "./surroundings.ts";
+
+const DAY_MS = 24 * 3600 * 1000;
+/** An API server rounds, and may add some seconds. */
+const ROUNDED_MS = 60_000;
+const OVERRIDES = "modulepulloverrides";
+const VERSIONS = ["v1alpha2", "v1alpha1"] as const;
+
+export const clusterChecks = (around: Surroundings): Check[] =>
+  [...around.sights].map(([name, sight]) => ({ name: `cluster ${name}`, run: () => lookAtCluster(name, sight, around) }));
+
+async function lookAtCluster(name: string, sight: Sight, around: Surroundings): Promise<Finding[]> {
+  const where = `clusters.${name}.kubernetes`;
+  let inspection: Inspection;
+  try {
+    inspection = await sight.inspection();
+  } catch (thrown) {
+    const { message } = toRelayError(thrown);
+    if (/\bthe secret \S+ /.test(message)) return []; // the secrets' own check tells
+    return [failure("CLUSTER_UNAUTHORIZED", where, message, "name a kubeconfig, context or token that this process can read")];
+  }
+  const token = tokenFindings(where, inspection, around.now());
+  try {
+    return [...(await lookInside(name, where, { inspection, sight }, around)), ...token];
+  } catch (thrown) {
+    return [inWords(where, inspection, toRelayError(thrown, "CLUSTER_ERROR")), ...token];
+  }
+}
+
+const inWords = (where: string, { server }: Inspection, { code, message }: RelayError) =>
+  failure(code, where, `${server}: ${message}`, ADVICE[code] ?? "look at the API server");
+
+interface Seen {
+  readonly inspection: Inspection;
+  readonly sight: Sight;
+}
+
+async function lookInside(name: string, where: string, { inspection, sight }: Seen, { config }: Surroundings): Promise<Finding[]> {
+  const lists = await Promise.all(VERSIONS.map(async (version) => ({ version, list: await inspection.resources(version) })));
+  const served = lists.flatMap(({ version, list }) => (list?.names.includes(OVERRIDES) ? [version] : []));
+  const heard = lists.find(({ list }) => list !== null)?.list?.heard;
+  const uid = config.clusters[name]?.uid ?? null;
+  const other = uid === null ? [] : await otherCluster(name, sight, uid);
+  return [
+    served.length === 0
+      ? failure(
+          "API_VERSION_GONE",
+          where,
+          `${inspection.server} serves no ${OVERRIDES}.deckhouse.io`,
+          "is this a Deckhouse cluster, and the right address? kubectl get crd modulepulloverrides.deckhouse.io",
+        )
+      : ok(where, `${inspection.server} answers; overrides are served as ${served.join(" and ")}${lifeText(inspection)}`),
+    ...other,
+    ...(heard ? skewFindings(where, `the API server of ${name}`, heard) : []),
+    ...rescans(name, config, lists.find(({ version }) => version === "v1alpha1")?.list?.names ?? []),
+  ];
+}
+
+/** Of a cluster whose UID cannot be looked at, the rights tell. */
+async function otherCluster(name: string, sight: Sight, wanted: string): Promise<Finding[]> {
+  const uid = await sight.uid().catch((thrown: unknown) => {
+    const error = toRelayError(thrown);
+    if (error.code === "FORBIDDEN") return wanted;
+    throw error;
+  });
+  if (uid === wanted) return [];
+  const what = `its kube-system has the UID ${uid}, and the configuration says ${wanted}`;
+  return [failure("OTHER_CLUSTER", `clusters.${name}.uid`, what, ADVICE.OTHER_CLUSTER ?? "")];
+}
+
+function rescans(name: string, { sources }: Surroundings["config"], names: readonly string[]): Finding[] {
+  const scanned = sources.filter(({ rescan, clusters }) => rescan && clusters.includes(name));
+  const missing = scanned.length === 0 ? [] : ["modulesources", "modulereleases"].filter((plural) => !names.includes(plural));
+  return missing.map((plural) =>
+    failure(
+      "API_VERSION_GONE",
+      `clusters.${name}.kubernetes`,
+      `it serves no ${plural}.deckhouse.io in v1alpha1, which \`rescan: true\` needs`,
+      "take `rescan` out for this cluster, or update the relay",
+    ),
+  );
+}
+
+const lifeText = ({ token }: Inspection) =>
+  token === null ? "" : token === "endless" ? "" : `; its token ends at ${new Date(token.endsAt).toISOString()}`;
+
+function tokenFindings(where: string, { token }: Inspection, now: Date): Finding[] {
+  const renew =
+    "kubectl -n mpo-relay create token mpo-relay --duration 24h, written where `kubernetes` reads it; infra/token.md does it by itself";
+  if (token === null) return [];
+  if (token === "endless")
+    return [
+      warning(
+        "TOKEN_LONG",
+        where,
+        "its token does not say when it ends: whoever finds it can use it for good",
+        `take one that ends: ${renew}`,
+      ),
+    ];
+  const [left, life] = [token.endsAt - now.getTime(), token.endsAt - token.beginsAt];
+  if (left <= 0)
+    return [
+      failure("TOKEN_ENDED", where, `its token ended ${span(-left)} ago: records wait, and nothing is lost`, `a fresh one: ${renew}`),
+    ];
+  return [
+    ...(life > DAY_MS + ROUNDED_MS
+      ? [
+          warning(
+            "TOKEN_LONG",
+            where,
+            `its token lives for ${span(life)}, longer than a day, and ${span(left)} more`,
+            `take one that ends sooner: ${renew}`,
+          ),
+        ]
+      : []),
+    ...(left < life * TOKEN_ENDS_PART
+      ? [warning("TOKEN_ENDS", where, `its token ends in ${span(left)}, and nobody has renewed it`, `a fresh one: ${renew}`)]
+      : []),
+  ];
+}
