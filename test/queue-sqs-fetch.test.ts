@@ -76,7 +76,7 @@ describe("sqs by fetch", () => {
     [403, JSON.stringify({ __type: "SECRET with spaces" }), "HTTP 403"],
     [503, "<html>SECRET", "HTTP 503"],
     [200, "<html>SECRET", "SyntaxError"],
-    [200, JSON.stringify({ Failed: "SECRET" }), "ZodError"],
+    [200, JSON.stringify({ Successful: "SECRET" }), "ZodError"],
   ])("takes an answer %d %s for no store, and names it in a word", async (status, body, name) => {
     let requests = 0;
     const url = await listen((_request, answer) => {
@@ -91,11 +91,22 @@ describe("sqs by fetch", () => {
     expect(requests).toBe(1);
   });
 
+  // a proxy's own answer, or that of another service at this address: nobody there has stored anything
+  it.each(["", "{}", '{"Failed":[]}', '{"Successful":null}', '{"Successful":[{"Id":"1"}]}'])(
+    "takes an answer 200 %s, which does not say that the entry was stored, for no store",
+    async (body) => {
+      const url = await listen((_request, answer) => answer.end(body));
+      const sending = openSqsByFetch({ url: `${url}/1/q` }, KEYS).send([{ body: "a" }]);
+      await expect(sending).rejects.toMatchObject({ code: "QUEUE_UNAVAILABLE" });
+    },
+  );
+
   it("tells an entry that the queue refused from one that it took", async () => {
     const bodies: Promise<unknown>[] = [];
     const url = await listen((request, answer) => {
       bodies.push(json(request));
-      answer.end(JSON.stringify({ Failed: bodies.length === 1 ? [{ Id: "1", Code: "InternalError", SenderFault: false }] : [] }));
+      const Failed = bodies.length === 1 ? [{ Id: "1", Code: "InternalError", SenderFault: false }] : [];
+      answer.end(JSON.stringify({ Successful: [{ Id: "0" }], Failed }));
     });
     await openSqsByFetch({ url: `${url}/1/q` }, KEYS).send([{ body: "a" }, { body: "b" }]);
     const [first, second] = await Promise.all(bodies);

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { type FauxqsServer, startFauxqs } from "fauxqs";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -123,6 +124,17 @@ describe("sqs", () => {
     });
     expect(await queue.depth()).toMatchObject({ records: 1 });
     await queue.close();
+  });
+
+  it.each(["{}", '{"Failed":[]}'])("takes an answer %s, which does not say that the entry was stored, for no store", async (body) => {
+    const proxy = createHttpServer((_request, answer) => answer.end(body)).listen(0, "127.0.0.1");
+    await once(proxy, "listening");
+    const address = proxy.address();
+    const port = typeof address === "object" && address ? address.port : expect.fail("no port");
+    const queue = openSqs({ url: `http://127.0.0.1:${port}/1/q` });
+    await expect(queue.send([{ body: "a" }])).rejects.toMatchObject({ code: "QUEUE_UNAVAILABLE" });
+    await queue.close();
+    proxy.close();
   });
 
   it("names the error of an unknown queue and of a server that does not answer, and nothing else", async () => {

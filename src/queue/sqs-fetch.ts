@@ -7,7 +7,7 @@ import * as z from "zod";
 import { RelayError } from "../outcome.ts";
 import type { SqsOptions } from "./sqs.ts";
 import { endpointOf, regionOf } from "./sqs/address.ts";
-import { entriesOf, failedOf, openOf, receiptsOf, receiveOf, toMessage } from "./sqs/entries.ts";
+import { entriesOf, openOf, receiptsOf, receiveOf, toMessage, unstoredOf } from "./sqs/entries.ts";
 import { SqsQueue } from "./sqs/queue.ts";
 import type { Message, Outgoing, Wire } from "./sqs/wire.ts";
 
@@ -62,7 +62,8 @@ class FetchWire implements Wire {
   }
 
   async send(messages: readonly Outgoing[], timeoutMs?: number): Promise<number[]> {
-    return failedOf((await this.#call("SendMessageBatch", this.#with({ Entries: entriesOf(messages) }), batch, timeoutMs)).Failed);
+    const { Successful } = await this.#call("SendMessageBatch", this.#with({ Entries: entriesOf(messages) }), sent, timeoutMs);
+    return unstoredOf(messages.length, Successful);
   }
 
   async receive(options: { max: number; waitSeconds: number; visibilitySeconds: number }): Promise<Message[]> {
@@ -99,6 +100,7 @@ class FetchWire implements Wire {
   }
 }
 
+const sent = z.object({ Successful: z.array(z.object({ Id: z.string() })).nullish() });
 const batch = z.object({ Failed: z.array(z.object({ Id: z.string(), Code: z.string().optional() })).nullish() });
 const attributes = z.object({ Attributes: z.record(z.string(), z.string()).default({}) });
 const address = z.object({ QueueUrl: z.string() });

@@ -10,7 +10,7 @@ import {
 } from "@aws-sdk/client-sqs";
 import { RelayError } from "../outcome.ts";
 import { endpointOf, regionOf } from "./sqs/address.ts";
-import { entriesOf, failedOf, openOf, receiptsOf, receiveOf, toMessage } from "./sqs/entries.ts";
+import { entriesOf, openOf, receiptsOf, receiveOf, toMessage, unstoredOf } from "./sqs/entries.ts";
 import { SqsQueue } from "./sqs/queue.ts";
 import type { Message, Outgoing, Wire } from "./sqs/wire.ts";
 
@@ -60,8 +60,8 @@ class SdkWire implements Wire {
   async send(messages: readonly Outgoing[], timeoutMs?: number): Promise<number[]> {
     const client = timeoutMs === undefined ? this.#client : this.#once;
     const command = new SendMessageBatchCommand({ QueueUrl: this.#url, Entries: entriesOf(messages) });
-    const { Failed } = await named("SendMessageBatch", () => client.send(command, within(timeoutMs ?? PATIENCE_MS)));
-    return failedOf(Failed);
+    const { Successful } = await named("SendMessageBatch", () => client.send(command, within(timeoutMs ?? PATIENCE_MS)));
+    return unstoredOf(messages.length, Successful);
   }
 
   async receive(options: { max: number; waitSeconds: number; visibilitySeconds: number }): Promise<Message[]> {

@@ -29,19 +29,20 @@ export function receiveOf({ max, waitSeconds, visibilitySeconds }: { max: number
   };
 }
 
-type Failed = readonly { Id?: string | undefined; Code?: string | undefined }[] | null | undefined;
+type Told = readonly { Id?: string | undefined; Code?: string | undefined }[] | null | undefined;
 
-/** Indexes of the entries that failed. */
-export function failedOf(failed: Failed): number[] {
-  return (failed ?? []).map(({ Id }) => Number(Id));
+/** Indexes of so many entries that are not named as stored: an answer that names none, a proxy's own maybe, has stored none. */
+export function unstoredOf(entries: number, successful: Told): number[] {
+  const stored = new Set((successful ?? []).map(({ Id }) => Id));
+  return Array.from({ length: entries }, (_, index) => index).filter((index) => !stored.has(String(index)));
 }
 
 /** A receipt that no longer counts is no failure: somebody settled the record before, or holds it now. */
 const SETTLED = /(?:ReceiptHandleIsInvalid|InvalidParameterValue|MessageNotInflight)$/;
 
-/** The same of receipts: indexes of those whose records may still be there. */
-export function openOf(failed: Failed): number[] {
-  return failedOf((failed ?? []).filter(({ Code }) => !SETTLED.test(Code ?? "")));
+/** Indexes of receipts whose records may still be there. One that is overlooked comes again. */
+export function openOf(failed: Told): number[] {
+  return (failed ?? []).filter(({ Code }) => !SETTLED.test(Code ?? "")).map(({ Id }) => Number(Id));
 }
 
 interface Received {
