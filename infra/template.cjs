@@ -9,6 +9,7 @@ module.exports = async ({ resolveVariable, resolveConfigurationProperty }) => {
     stage: await resolveVariable("sls:stage"),
     http: await resolveVariable("param:http"),
     kmsKeyArn: await resolveVariable("param:kmsKeyArn"),
+    alarmTopic: await resolveVariable("param:alarmTopic"),
   });
   configuration = relay;
   return stack;

@@ -136,6 +136,12 @@ function plant(faulty: Template, name: string, part: Record<string, unknown>) {
   Object.assign(faulty.Resources[name]?.Properties ?? expect.unreachable(`no ${name}`), part);
 }
 
+test("the alarms tell the topic that stands on the command line", () => {
+  const alarms = typed(/^AWS::CloudWatch::Alarm$/);
+  expect(alarms.length).toBeGreaterThan(20);
+  for (const name of alarms) expect(properties(name)).toMatchObject({ AlarmActions: [LARGE_SETTINGS.alarmTopic] });
+});
+
 describe("the queues", () => {
   const FOURTEEN_DAYS = 14 * 24 * 3600;
   const OF_CLUSTERS = ["DeadLettersDev", "DeadLettersInside", "DeadLettersStage1", "QueueDev", "QueueInside", "QueueStage1"];

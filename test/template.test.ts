@@ -7,7 +7,7 @@ import { refusalsOf } from "../infra/template/refusals.ts";
 import { readSettings, type Settings } from "../infra/template/settings.ts";
 import { LARGE } from "./support/stack.ts";
 
-const settings: Settings = { service: "mpo-relay", stage: "dev", http: "url", kmsKeyArn: "" };
+const settings: Settings = { service: "mpo-relay", stage: "dev", http: "url", kmsKeyArn: "", alarmTopic: "" };
 type Raw = Omit<typeof LARGE, "clusters" | "webhooks" | "sources" | "journal" | "tuning"> & Record<string, unknown>;
 
 async function load(raw: unknown): Promise<RelayConfig> {
@@ -66,6 +66,23 @@ describe("a cluster", () => {
       ],
       inboxes: [{ webhook: "ecr", id: "Ecr" }],
     });
+  });
+});
+
+describe("the alarms of a stage", () => {
+  const TOPIC = "arn:aws:sns:eu-central-1:123456789012:on-call";
+  const told = async (alarmTopic: string) => {
+    const { Resources } = stackOf(await load(LARGE), { ...settings, alarmTopic }).resources;
+    const alarms = Object.values(Resources).filter(({ Type }) => Type === "AWS::CloudWatch::Alarm");
+    expect(alarms.length).toBeGreaterThan(20);
+    return alarms.map(({ Properties: { AlarmActions, OKActions } }) => ({ AlarmActions, OKActions }));
+  };
+
+  test("tell the topic that the deploy names, of their end too", async () => {
+    for (const each of await told(TOPIC)) expect(each).toEqual({ AlarmActions: [TOPIC], OKActions: [TOPIC] });
+  });
+  test("tell nobody without one", async () => {
+    for (const each of await told("")) expect(each).toEqual({});
   });
 });
 
@@ -237,7 +254,12 @@ describe("refused is", () => {
     expect(readSettings({ ...settings, stage })).toEqual({ ...settings, stage });
   });
   test("a parameter that means nothing, with the others", () => {
-    const problems = readSettings({ service: "s", stage: "X", http: "alb", kmsKeyArn: "alias/mine" });
-    expect(Array.isArray(problems) && problems.map(({ path }) => path)).toEqual(["--stage", "--param http", "--param kmsKeyArn"]);
+    const problems = readSettings({ service: "s", stage: "X", http: "alb", kmsKeyArn: "alias/mine", alarmTopic: "me@example.com" });
+    expect(Array.isArray(problems) && problems.map(({ path }) => path)).toEqual([
+      "--stage",
+      "--param http",
+      "--param kmsKeyArn",
+      "--param alarmTopic",
+    ]);
   });
 });

@@ -54,6 +54,6 @@ export async function readDeployable(
 ): Promise<{ config: RelayConfig | null; problems: readonly Problem[] }> {
   const loaded = await readConfiguration();
   if (!loaded.ok) return { config: null, problems: loaded.problems };
-  const problems = refusalsOf(loaded.config, settings ?? { service, stage, http: "url", kmsKeyArn: "" });
+  const problems = refusalsOf(loaded.config, settings ?? { service, stage, http: "url", kmsKeyArn: "", alarmTopic: "" });
   return { config: problems.length === 0 ? loaded.config : null, problems };
 }

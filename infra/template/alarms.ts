@@ -19,14 +19,6 @@ import {
   UNPARSED_QUEUE,
 } from "./names.ts";
 
-/** Whom the alarms tell. Without a topic they are only seen in the console. */
-const ALARM_TOPIC = "AlarmTopic";
-export const alarmParameters = {
-  [ALARM_TOPIC]: { Type: "String", Default: "", Description: "ARN of the SNS topic that alarms are sent to; empty: none" },
-};
-const HAS_TOPIC = "HasAlarmTopic";
-export const alarmConditions = { [HAS_TOPIC]: { "Fn::Not": [{ "Fn::Equals": [{ Ref: ALARM_TOPIC }, ""] }] } };
-
 interface Alarm {
   readonly metric: MetricName;
   readonly statistic: "Sum" | "Maximum";
@@ -45,8 +37,8 @@ const EXPIRES_SECONDS = 12 * 24 * 3600;
 /** Of a line's metric. */
 const LATE = [1, 3] as const;
 
-/** Logical ids begin with `Alarm`. */
-export function alarms(deployed: Deployed): Resources {
+/** Logical ids begin with `Alarm`. `topic`: the ARN of whom they tell; without one ("") they are only seen in the console. */
+export function alarms(deployed: Deployed, topic: string): Resources {
   const { service, stage, clusters, inboxes } = deployed;
   const all = [
     ...named("edge", edge(stage)),
@@ -56,7 +48,7 @@ export function alarms(deployed: Deployed): Resources {
       named(name, { ...ofAnyCluster(name, id), ...(consumed && ofConsumed(stage, name, id)) }, id),
     ),
   ];
-  return Object.fromEntries(all.map(({ id, name, alarm }) => [`Alarm${id}`, resource(`${service}-${stage}-${name}`, alarm)]));
+  return Object.fromEntries(all.map(({ id, name, alarm }) => [`Alarm${id}`, resource(`${service}-${stage}-${name}`, alarm, topic)]));
 }
 
 function edge(stage: string): Record<string, Alarm> {
@@ -209,10 +201,9 @@ const named = (place: string, alarms: Record<string, Alarm>, id = place.charAt(0
     alarm,
   }));
 
-function resource(name: string, { metric, statistic, over = 0, periods = [1, 1], means, first }: Alarm): Resource {
+function resource(name: string, { metric, statistic, over = 0, periods = [1, 1], means, first }: Alarm, topic: string): Resource {
   const { namespace, name: MetricName, dimension, resource: from, attribute } = metric;
   const [DatapointsToAlarm, EvaluationPeriods] = periods;
-  const whom = { "Fn::If": [HAS_TOPIC, [{ Ref: ALARM_TOPIC }], { Ref: "AWS::NoValue" }] };
   return {
     Type: "AWS::CloudWatch::Alarm",
     Properties: {
@@ -228,8 +219,7 @@ function resource(name: string, { metric, statistic, over = 0, periods = [1, 1],
       Threshold: over,
       ComparisonOperator: "GreaterThanThreshold",
       TreatMissingData: "notBreaching",
-      AlarmActions: whom,
-      OKActions: whom,
+      ...(topic && { AlarmActions: [topic], OKActions: [topic] }),
     },
   };
 }

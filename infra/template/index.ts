@@ -1,7 +1,7 @@
 /** The stack, from the one relay.yaml: a cluster added there gets its queues, functions and roles by the next deploy. */
 import type { Problem, RelayConfig } from "../../src/config.ts";
 import { problemText } from "../../src/config/problem.ts";
-import { alarmConditions, alarmParameters, alarms } from "./alarms.ts";
+import { alarms } from "./alarms.ts";
 import { readConfiguration } from "./configuration.ts";
 import { dashboard } from "./dashboard.ts";
 import { functions } from "./functions.ts";
@@ -18,8 +18,6 @@ import { workers } from "./workers.ts";
 export interface Stack {
   readonly functions: Readonly<Record<string, unknown>>;
   readonly resources: {
-    readonly Parameters: Readonly<Record<string, unknown>>;
-    readonly Conditions: Readonly<Record<string, unknown>>;
     readonly Resources: Resources;
     readonly Outputs: Readonly<Record<string, { readonly Value: unknown }>>;
   };
@@ -34,12 +32,11 @@ export function stackOf(config: RelayConfig, settings: Settings): Stack {
     ...journal,
     ...roles(config, settings, deployed),
     ...workers(config, deployed),
-    ...alarms(deployed),
+    ...alarms(deployed, settings.alarmTopic),
     ...dashboard(deployed),
     ...queries(deployed),
   };
-  const resources = { Parameters: alarmParameters, Conditions: alarmConditions, Resources, Outputs: outputs(deployed) };
-  return { functions: functions(config, settings, deployed), resources };
+  return { functions: functions(config, settings, deployed), resources: { Resources, Outputs: outputs(deployed) } };
 }
 
 export function deployedOf(config: RelayConfig, { service, stage }: Settings): Deployed {

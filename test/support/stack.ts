@@ -1,6 +1,10 @@
 /** A deployment with everything that a stack can have: three clusters, one of them consumed by a worker inside, one in a VPC; and a webhook with a queue. */
 
-export const LARGE_SETTINGS = { http: "api", kmsKeyArn: "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d" } as const;
+export const LARGE_SETTINGS = {
+  http: "api",
+  kmsKeyArn: "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d",
+  alarmTopic: "arn:aws:sns:eu-central-1:123456789012:on-call",
+} as const;
 
 export const LARGE = {
   webhooks: {
