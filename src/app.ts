@@ -9,6 +9,8 @@ import type { Delivery, Received } from "./receive.ts";
 export interface AppContext {
   readonly config: Pick<RelayConfig, "limits" | "webhooks">;
   readonly receive: (delivery: Delivery) => Promise<Received>;
+  /** Hears of a delivery whose body was not taken, so that `receive` never saw it: TOO_LARGE or NO_MEMORY. */
+  readonly untaken?: (webhook: string, error: RelayError) => void;
   /** What became of a push; left out where no journal is written. */
   readonly tellPush?: (question: PushQuestion) => Promise<PushAnswer>;
   /** Resolves when configuration and queues could take a push now. Never asks an API server. */
@@ -82,6 +84,7 @@ async function handle(c: Context, context: AppContext, bodies: Bodies): Promise<
     const key = answer.decision === "queued" && context.tellPush ? answer.body?.["key"] : null;
     return typeof key === "string" ? { ...answer, headers: { location: `/pushes/${key}` } } : limited(answer, c, context);
   } catch (error) {
+    if (error instanceof RelayError) context.untaken?.(webhook, error);
     return refusalOf(error);
   }
 }

@@ -199,12 +199,20 @@ const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "INTERNAL",
 ]);
 
+/** One line for a delivery of which not even the body was taken: whoever sent it may never come again. No alarm, since anybody may send bytes. */
+export function reportUntaken(webhook: string, { code, message }: RelayError, { config, observer, now }: ReceiveContext): void {
+  const name = nameOf(webhook, config);
+  observer.outcome({ outcome: code, why: message, event: "delivery", webhook: name, receivedAt: now().toISOString() });
+}
+
+/** null: a name that nobody configured may be anything, a secret too. */
+const nameOf = (webhook: string, { webhooks }: Pick<RelayConfig, "webhooks">) => (Object.hasOwn(webhooks, webhook) ? webhook : null);
+
 function report(delivery: Incoming, { outcome, understood }: Received, context: ReceiveContext, started: Date): void {
   const ended = context.now();
-  const known = Object.hasOwn(context.config.webhooks, delivery.webhook);
   const line = {
     event: "delivery",
-    webhook: known ? delivery.webhook : null, // a name that nobody configured may be anything, a secret too
+    webhook: nameOf(delivery.webhook, context.config),
     bytes: delivery.body.byteLength,
     receivedAt: started.toISOString(),
     ms: ended.getTime() - started.getTime(),

@@ -18,7 +18,7 @@ import { type PushQuestion, tellPush } from "./pushes.ts";
 import type { DeadLetters, Queue } from "./queue/queue.ts";
 import { takeIn } from "./inbox.ts";
 import { openQueues, openWebhookQueue, type Queues } from "./queues.ts";
-import { receive, type ReceiveContext } from "./receive.ts";
+import { receive, type ReceiveContext, reportUntaken } from "./receive.ts";
 import { createSecretReader, type SecretReader } from "./secrets.ts";
 import type { Swept } from "./sweep.ts";
 import { createTroubleNews, sweepAgain } from "./sweeper.ts";
@@ -181,6 +181,7 @@ async function startEdge(context: ReceiveContext, queues: Queues, { journal }: P
   const app = createApp({
     config,
     receive: (delivery) => receive(delivery, context),
+    untaken: (webhook, error) => reportUntaken(webhook, error, context),
     ...(journal && { tellPush: (question: PushQuestion) => tellPush(question, { ...context, journal }) }),
     ready: queues.ready,
     tooMany: (c) => isTooMany(getConnInfo(c).remote.address ?? ""),

@@ -10,7 +10,7 @@ import { RelayError } from "../src/outcome.ts";
 import type { NewEntry, Wanted } from "../src/journal/journal.ts";
 import { tellPush } from "../src/pushes.ts";
 import type { NewDeadLetter, NewRecord } from "../src/queue/queue.ts";
-import { receive } from "../src/receive.ts";
+import { receive, reportUntaken } from "../src/receive.ts";
 import { storedDelivery } from "../src/unparsed.ts";
 import { configOf, digestOf, fakeObserver, source, start, webhook } from "./support/relay.ts";
 
@@ -61,6 +61,7 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date;
   const app = createApp({
     config,
     receive: (delivery) => receive(delivery, context),
+    untaken: (webhook, error) => reportUntaken(webhook, error, context),
     tellPush: (question) => tellPush(question, { ...context, journal }),
     async ready() {
       if (options.down) throw new RelayError("QUEUE_UNAVAILABLE", "connection refused");
@@ -387,6 +388,24 @@ describe("authenticated, and not readable: kept raw and answered 202", () => {
     expect(e.letters).toEqual([]);
     expect(e.stored).toHaveLength(2);
     expect(e.alarms.map(({ code }) => code)).toEqual(["TOO_LARGE", "TOO_LARGE"]);
+  });
+});
+
+describe("a body that is not taken", () => {
+  it("over its webhook's limit is told with the webhook and the limit, and alarms nobody: it may come from anybody", async () => {
+    const e = edge();
+    expect(await e.post({ events: [event()] }, AUTH, "/hooks/small")).toMatchObject({ status: 413, json: { reason: "TOO_LARGE" } });
+    expect(e.outcomes()).toEqual(["TOO_LARGE"]);
+    expect(JSON.parse(e.text[0] ?? "")).toMatchObject({ event: "delivery", webhook: "small", why: expect.stringContaining("100 bytes") });
+    expect(e.codes()).toEqual([]);
+  });
+
+  it("over the limit of a webhook that nobody configured is told without its name, which may be a secret", async () => {
+    const e = edge();
+    expect((await e.post("x".repeat(2 * 1024 ** 2), AUTH, `/hooks/${SECRETS["SECRET"]}`)).status).toBe(413);
+    expect(e.outcomes()).toEqual(["TOO_LARGE"]);
+    expect(JSON.parse(e.text[0] ?? "")).toMatchObject({ webhook: null });
+    expect(e.text.join()).not.toContain(SECRETS["SECRET"]);
   });
 });
 

@@ -12,7 +12,7 @@ const QUERIES: Readonly<Record<string, { readonly id: string; readonly of: "all"
   "refused deliveries by webhook": {
     id: "Refused",
     of: "edge",
-    text: `filter event = "delivery" and outcome in ["AUTH_FAILED", "UNKNOWN_WEBHOOK", "METHOD", "QUEUE_UNAVAILABLE", "KEYS_UNAVAILABLE", "INTERNAL"] | stats count(*) as times, latest(@timestamp) as last, latest(why) as reason by webhook, outcome | sort times desc`,
+    text: `filter event = "delivery" and outcome in ["AUTH_FAILED", "UNKNOWN_WEBHOOK", "METHOD", "QUEUE_UNAVAILABLE", "KEYS_UNAVAILABLE", "TOO_LARGE", "NO_MEMORY", "INTERNAL"] | stats count(*) as times, latest(@timestamp) as last, latest(why) as reason by webhook, outcome | sort times desc`,
   },
   alarms: {
     id: "Alarms",
