@@ -7,7 +7,7 @@
 
 /** The longest back-off after a failure; it starts with half a second to 2.5 s and doubles, with full jitter, without end */
 export const MAX_BACKOFF_SECONDS = 300;
-/** A record that the API server refuses by RBAC becomes a dead letter so long after its first refusal: a day, in which somebody sees the alarm */
+/** A record that the API server refuses by RBAC becomes a dead letter so long after its first refusal: a day, in which somebody sees the alarm. An outage in between begins it anew */
 export const FORBIDDEN_BURIED_AFTER_MS = 24 * 3600 * 1000;
 /** A record that is refused so waits as long again as it has been refused already, and so long the first time: an API server that has just started refuses everybody until it has read its roles. Later {@link MAX_DELAY_SECONDS} at most */
 export const FORBIDDEN_FIRST_SECONDS = 5;

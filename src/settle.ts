@@ -25,7 +25,9 @@ export function settlementOf(outcome: Outcome, request: RenewRequest, now: Date,
     return defer({ ...again, refusedSince }, Math.min(MAX_DELAY_SECONDS, seconds), now);
   }
   const backoff = 0.5 + random() * Math.min(MAX_BACKOFF_SECONDS, 2 ** Math.min(9, again.attempt));
-  return defer(again, Math.max(backoff, error.retryAfterSeconds ?? 0), now);
+  // while nobody answers nobody refuses: after a weekend's outage a first 403 is no second day of it
+  const next = treatment === "circuit" ? { ...again, refusedSince: null } : again;
+  return defer(next, Math.max(backoff, error.retryAfterSeconds ?? 0), now);
 }
 
 /** A wait that is longer than the queue can delay goes in hops; the due time travels in the record. */

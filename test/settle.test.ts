@@ -60,6 +60,13 @@ describe("settlementOf", () => {
     });
   });
 
+  it("counts that day anew after an outage, in which nobody could refuse it: a server that has just started refuses everybody", () => {
+    const away = read(settle(failed("CLUSTER_UNREACHABLE"), { refusedSince: at(-25 * 3600) }));
+    expect(away).toMatchObject({ request: { refusedSince: null } });
+    const back = away?.kind === "request" ? away.request : expect.fail("no request");
+    expect(settle(failed("FORBIDDEN"), back)).toMatchObject({ kind: "defer", next: { delaySeconds: 5 } });
+  });
+
   it.each(["FORBIDDEN_BY_POLICY", "INVALID", "UNCONFIRMED"] as const)("buries %s at once, with the reason", (code) => {
     const letter = { code, text: "why", attempts: 3, firstAt: at(0), lastAt: at(0) };
     expect(settle(failed(code), { attempt: 2 })).toMatchObject({ kind: "bury", letter });
