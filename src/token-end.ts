@@ -9,12 +9,12 @@ export interface TokenLife {
   readonly endsAt: number;
 }
 
-/** null: a token that is no JWT, or does not end, as those of old Secrets. Not verified: whoever made it is the API server's question. */
+/** null: a token that is no JWT, or does not end, as those of old Secrets, or whose times are no numbers: jose reads them unchecked. Not verified: whoever made it is the API server's question. */
 export async function lifeOf(token: string): Promise<TokenLife | null> {
   const { decodeJwt } = await import("jose/jwt/decode"); // only where there is such a token
   try {
-    const { iat, exp } = decodeJwt(token);
-    return exp === undefined ? null : { beginsAt: (iat ?? exp) * 1000, endsAt: exp * 1000 };
+    const { exp, iat = exp } = decodeJwt(token);
+    return Number.isFinite(exp) && Number.isFinite(iat) ? { beginsAt: Number(iat) * 1000, endsAt: Number(exp) * 1000 } : null;
   } catch {
     return null;
   }

@@ -211,4 +211,16 @@ describe("a token that ends", () => {
     expect(await heard(27, renewed)).toBe(3);
     expect(JSON.stringify(alarms)).not.toContain(await day());
   });
+
+  // an issuer of the API server's own may write other times, of which the watch then knows nothing
+  it.each([{ exp: "soon" }, { iat: "x", exp: begins / 1000 + 24 * 3600 }])(
+    "never keeps anybody from a cluster by what stands in its token: %j",
+    async (claims) => {
+      const codes: string[] = [];
+      const observer = { outcome: () => {}, alarm: (code: string) => void codes.push(code) };
+      const encoded = Buffer.from(JSON.stringify(claims)).toString("base64url");
+      await watchTokenEnd("dev", observer, () => new Date(begins))(`e30.${encoded}.e30`);
+      expect(codes).toEqual([]);
+    },
+  );
 });
