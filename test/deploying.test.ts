@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { main } from "../infra/deploy/main.ts";
 import { changesOf } from "../infra/deploy/plan.ts";
-import { heldProblems } from "../infra/deploy/records.ts";
+import { heldProblems, renamedIn, renamedProblems } from "../infra/deploy/records.ts";
 import { type DeployedStack, type Template, templateSchema, whyBlocked } from "../infra/deploy/stack.ts";
 import { problemText } from "../src/config/problem.ts";
 
@@ -89,6 +89,35 @@ describe("what was taken out and holds records", () => {
     expect(told(held("DeliveriesEcr", 3))).toEqual([
       "queue DeliveriesEcr: nothing in relay.yaml needs it any more, and it holds 3 records (put back what was taken out until it is empty: https://sqs/DeliveriesEcr)",
     ]);
+  });
+});
+
+describe("a cluster that keeps its queue under another name", () => {
+  const stack: DeployedStack = {
+    status: "UPDATE_COMPLETE",
+    template: templateSchema.parse({
+      Resources: {
+        ConsumerStage1LambdaFunction: {
+          Type: "AWS::Lambda::Function",
+          Properties: { Environment: { Variables: { MPO_RELAY_CLUSTER: "stage-1" } } },
+        },
+      },
+    }),
+    ids: new Map(),
+  };
+  const held = (id: string, records: number) => ({ id, url: `https://sqs/${id}`, records });
+
+  test("is refused while records lie there, which name the cluster that is no more", () => {
+    const renamed = renamedIn(["dev", "stage1"], stack);
+    expect(renamed).toEqual([{ from: "stage-1", to: "stage1", queues: ["QueueStage1", "DeadLettersStage1"] }]);
+    expect(renamedProblems(renamed, [held("QueueStage1", 2), held("DeadLettersStage1", 1), held("QueueDev", 5)]).map(problemText)).toEqual([
+      "clusters.stage1: was called stage-1, and its queues hold 3 records for that name: each would end as WRONG_CLUSTER (call it stage-1 until `npx mpo-relay dlq list --cluster stage-1` shows none)",
+    ]);
+    expect(renamedProblems(renamed, [held("QueueStage1", 0), held("DeadLettersStage1", 0)])).toEqual([]);
+  });
+
+  test("is none that is called as before, or is new", () => {
+    expect(renamedIn(["stage-1", "stage-2"], stack)).toEqual([]);
   });
 });
 

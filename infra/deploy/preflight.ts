@@ -6,7 +6,7 @@ import { stackOf } from "../template/index.ts";
 import type { Settings } from "../template/settings.ts";
 import { type Aws, type Connect } from "./aws.ts";
 import { lookForParameters } from "./parameters.ts";
-import { type Held, heldProblems, queuesOf } from "./records.ts";
+import { type Held, heldProblems, queuesOf, renamedIn, renamedProblems } from "./records.ts";
 import { type DeployedStack, readStack, whyBlocked } from "./stack.ts";
 import { type Given, readDeployable, readTarget, type Target } from "./target.ts";
 
@@ -47,7 +47,10 @@ async function lookAtStack(target: Target, settings: Settings, config: RelayConf
   const blocked = whyBlocked(deployed, target);
   const next = config && stackOf(config, settings).resources.Resources;
   const leaving = next ? await queuesOf(aws.queues, deployed, (id) => id in next) : [];
-  return { problems: [...(blocked ? [blocked] : []), ...heldProblems(leaving, deployed)], deployed, leaving };
+  const renamed = config ? renamedIn(Object.keys(config.clusters), deployed) : [];
+  const staying = await queuesOf(aws.queues, deployed, (id) => !renamed.some(({ queues }) => queues.includes(id)));
+  const problems = [...(blocked ? [blocked] : []), ...heldProblems(leaving, deployed), ...renamedProblems(renamed, staying)];
+  return { problems, deployed, leaving };
 }
 
 export function refused(problems: readonly Problem[]): Failure {

@@ -4,7 +4,7 @@ import { DeleteQueueCommand, GetQueueAttributesCommand, QueueDoesNotExist, type 
 import * as z from "zod";
 import { counted } from "../../src/cli/terminal.ts";
 import type { Problem } from "../../src/config.ts";
-import { deadLettersOf, queueOf } from "../template/names.ts";
+import { deadLettersOf, idOf, queueOf } from "../template/names.ts";
 import type { DeployedStack } from "./stack.ts";
 
 const POLL_MS = 5_000;
@@ -82,6 +82,35 @@ export function heldProblems(held: readonly Held[], stack: DeployedStack): Probl
   ];
 }
 
+/** A cluster that keeps its queue and is called otherwise from now on: `stage-1`, and then `stage1`. */
+export interface Renamed {
+  readonly from: string;
+  readonly to: string;
+  /** Logical ids of its queue and its dead letters. */
+  readonly queues: readonly string[];
+}
+
+/** Of clusters that functions consume: a worker inside has a name of its own. */
+export function renamedIn(clusters: readonly string[], { template }: DeployedStack): Renamed[] {
+  const before = new Map(
+    variablesIn(template).flatMap(({ MPO_RELAY_CLUSTER: name }) => (typeof name === "string" ? [[idOf(name), name] as const] : [])),
+  );
+  return clusters.flatMap((to) => {
+    const from = before.get(idOf(to)) ?? to;
+    return from === to ? [] : [{ from, to, queues: [queueOf(idOf(to)), deadLettersOf(idOf(to))] }];
+  });
+}
+
+/** A record names its cluster: under another name the consumer buries it, and nobody can redrive it. */
+export function renamedProblems(renamed: readonly Renamed[], held: readonly Held[]): Problem[] {
+  return renamed.flatMap(({ from, to, queues }) => {
+    const records = held.reduce((sum, each) => sum + (queues.includes(each.id) ? each.records : 0), 0);
+    const message = `was called ${from}, and its queues hold ${counted(records, "record")} for that name: each would end as WRONG_CLUSTER`;
+    const hint = `call it ${from} until \`npx mpo-relay dlq list --cluster ${from}\` shows none`;
+    return records === 0 ? [] : [{ path: `clusters.${to}`, message, hint }];
+  });
+}
+
 function clusterProblem(cluster: string, waiting: Held | undefined, dead: Held | undefined, stack: DeployedStack): Problem {
   const { name, variable } = namesOf(queueOf(cluster), cluster, stack);
   const relay = `${variable}=${stack.ids.get(queueOf(cluster)) ?? ""} npx mpo-relay`;
@@ -98,14 +127,17 @@ function clusterProblem(cluster: string, waiting: Held | undefined, dead: Held |
 
 const lambda = z.object({ Environment: z.object({ Variables: z.record(z.string(), z.unknown()) }) });
 
-/** The cluster's name, and its queue's variable, as a deployed function has them. `id` is the queue's. */
-function namesOf(id: string, cluster: string, { template }: DeployedStack): { name: string; variable: string } {
-  const found = Object.values(template.Resources).flatMap(({ Properties }) => {
+function variablesIn({ Resources }: DeployedStack["template"]): Readonly<Record<string, unknown>>[] {
+  return Object.values(Resources).flatMap(({ Properties }) => {
     const read = lambda.safeParse(Properties);
     return read.success ? [read.data.Environment.Variables] : [];
   });
+}
+
+/** The cluster's name, and its queue's variable, as a deployed function has them. `id` is the queue's. */
+function namesOf(id: string, cluster: string, { template }: DeployedStack): { name: string; variable: string } {
   const isOurs = (value: unknown) => z.object({ Ref: z.literal(id) }).safeParse(value).success;
-  const variables = found.filter((each) => Object.values(each).some(isOurs));
+  const variables = variablesIn(template).filter((each) => Object.values(each).some(isOurs));
   const name = variables.map((each) => each["MPO_RELAY_CLUSTER"]).find((each) => typeof each === "string");
   const variable = variables.flatMap((each) => Object.entries(each)).find(([, value]) => isOurs(value))?.[0];
   return { name: name ?? cluster, variable: variable ?? "QUEUE" };
