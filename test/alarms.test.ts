@@ -9,7 +9,7 @@ import * as names from "../infra/template/names.ts";
 import { queries } from "../infra/template/queries.ts";
 import { CONSUMER_TIMEOUT_SECONDS } from "../infra/template/queues.ts";
 import { DIMENSION, type EmfMetric, EMF_METRICS, NAMESPACE } from "../src/metrics/emf.ts";
-import { MAX_DELAY_SECONDS, VISIBILITY_SECONDS } from "../src/limits.ts";
+import { MAX_DELAY_SECONDS, MAX_RECEIVES, VISIBILITY_SECONDS } from "../src/limits.ts";
 import { ADVICE, isErrorCode, OTHER_ALARMS } from "../src/outcome.ts";
 import { check, templateSchema } from "./support/cloudformation.ts";
 import { mpoRelay } from "./support/cli.ts";
@@ -126,6 +126,17 @@ it("each metric, by its dimension, is one that the function's lines hold or AWS 
   expect(drawn.length).toBeGreaterThan(60);
   const shown = new Set(series.filter(([namespace]) => namespace === NAMESPACE).map(([, metric]) => metric));
   expect([...ours.keys()].filter((metric) => !shown.has(metric) && metric !== "Alarms")).toEqual([]); // those are listed, not drawn
+});
+
+it("what a consumer that does not run makes of records is told with its alarms: AWS counts each try to call it as a receive", () => {
+  const minutes = (MAX_RECEIVES * 6 * CONSUMER_TIMEOUT_SECONDS) / 60;
+  const told = each.filter(({ AlarmDescription }) => AlarmDescription.includes(`${minutes} min`)).map(({ id }) => id);
+  const consumed = ["Dev", "Edge", "Unparsed"].flatMap((id) => [
+    `Alarm${id}ConsumerErrors`,
+    `Alarm${id}ConsumerThrottles`,
+    `Alarm${id}Stuck`,
+  ]);
+  expect(told.toSorted()).toEqual(consumed.toSorted()); // where a worker is away, nobody counts
 });
 
 it.each([

@@ -3,6 +3,7 @@
  * what is missing is well. A metric that stands in a log line may come late, hence one of three periods.
  * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Alarms.html
  */
+import { MAX_RECEIVES } from "../../src/limits.ts";
 import { type MetricName, ofLambda, ofQueue, ours } from "./metric.ts";
 import {
   consumerOf,
@@ -18,6 +19,7 @@ import {
   undeliveredOf,
   UNPARSED_QUEUE,
 } from "./names.ts";
+import { VISIBILITY_SECONDS } from "./queues.ts";
 
 interface Alarm {
   readonly metric: MetricName;
@@ -29,6 +31,8 @@ interface Alarm {
   readonly means: string;
   readonly first: string;
 }
+/** Each try of AWS to call a consumer is a receive, also one that is throttled or ends before our code begins: so long, and what waits is buried unseen. */
+const BURIED = `nothing is lost, but after ${(MAX_RECEIVES * VISIBILITY_SECONDS) / 60} min of this records become dead letters: npx mpo-relay dlq redrive, once the cause is gone`;
 const PERIOD_SECONDS = 300;
 /** A record that is put off is stored anew for at most MAX_DELAY_SECONDS (src/limits.ts); twice as old, nobody takes it. */
 const STUCK_SECONDS = 1800;
@@ -45,7 +49,7 @@ export function alarms(deployed: Deployed, topic: string): Resources {
     ...named("unparsed", unparsed()),
     ...inboxes.flatMap(({ webhook, id }) => named(webhook, ofInbox(stage, webhook, id), id)),
     ...clusters.flatMap(({ name, id, consumed }) =>
-      named(name, { ...ofAnyCluster(name, id), ...(consumed && ofConsumed(stage, name, id)) }, id),
+      named(name, { ...ofAnyCluster(name, id, consumed), ...(consumed && ofConsumed(stage, name, id)) }, id),
     ),
   ];
   return Object.fromEntries(all.map(({ id, name, alarm }) => [`Alarm${id}`, resource(`${service}-${stage}-${name}`, alarm, topic)]));
@@ -112,7 +116,7 @@ const unparsed = (): Record<string, Alarm> => ({
   Expire: expiring(UNPARSED_QUEUE, "unparsed"),
 });
 
-function ofAnyCluster(name: string, id: string): Record<string, Alarm> {
+function ofAnyCluster(name: string, id: string, consumed: boolean): Record<string, Alarm> {
   return {
     DeadLetters: kept(deadLettersOf(id), name, `pushes to cluster ${name} ended without taking effect, each with its reason`),
     DeadLettersExpire: expiring(deadLettersOf(id), name),
@@ -120,7 +124,7 @@ function ofAnyCluster(name: string, id: string): Record<string, Alarm> {
       metric: ofQueue("ApproximateAgeOfOldestMessage", queueOf(id)),
       statistic: "Maximum",
       over: STUCK_SECONDS,
-      means: `nobody takes the records of cluster ${name}: its consumer does not run, is throttled, or its trigger is off. Nothing is lost; records are kept for 14 days`,
+      means: `nobody takes the records of cluster ${name}: its consumer does not run, is throttled, or its trigger is off. ${consumed ? `Where it is called in vain, ${BURIED}` : "Nothing is lost; records are kept for 14 days"}`,
       first: `npx mpo-relay dlq list --cluster ${name} for how many wait; then the consumer's log, or the worker's`,
     },
   };
@@ -164,15 +168,16 @@ const crashed = (stage: string, key: string): Alarm => ({
 
 function ofConsumed(stage: string, name: string, id: string): Record<string, Alarm> {
   const [consumer, sweep] = [consumerOf(id), sweepOf(id)];
+  const errors = crashed(stage, consumer);
   return {
     ConsumerThrottles: {
       metric: ofLambda("Throttles", consumer),
       statistic: "Sum",
       periods: [3, 3],
-      means: `AWS does not let the consumer of cluster ${name} run: too many functions of this account run at once. Records wait, and nothing is lost`,
+      means: `AWS does not let the consumer of cluster ${name} run: too many functions of this account run at once. Records wait; ${BURIED}`,
       first: "aws lambda get-account-settings",
     },
-    ConsumerErrors: crashed(stage, consumer),
+    ConsumerErrors: { ...errors, means: `${errors.means}; ${BURIED}` },
     ConsumerAlarms: told(consumer),
     SweepErrors: crashed(stage, sweep),
     SweepAlarms: told(sweep),

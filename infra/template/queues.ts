@@ -10,7 +10,7 @@ const MAX_RECEIVE_COUNT = 10;
 /** Of a consumer. */
 export const CONSUMER_TIMEOUT_SECONDS = 60;
 /** https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html */
-const VISIBILITY_SECONDS = 6 * CONSUMER_TIMEOUT_SECONDS;
+export const VISIBILITY_SECONDS = 6 * CONSUMER_TIMEOUT_SECONDS;
 
 export function queues({ clusters }: Deployed): Resources {
   return {
