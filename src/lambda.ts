@@ -55,12 +55,12 @@ export function failuresOf(records: readonly Pick<QueueRecord, "id">[]): { batch
   return { batchItemFailures: records.map(({ id }) => ({ itemIdentifier: id })) };
 }
 
-/** Copies and dead letters are stored by us; the deleting is Lambda's, after the batch. */
+/** Copies and dead letters are stored by us; the deleting is Lambda's, after the batch. What is buried is deleted by us already, which harms nothing. */
 export function lambdaQueue(queue: Queue): Pick<Queue, "send" | "acknowledge" | "defer" | "bury"> {
   return {
     send: (records, options) => queue.send(records, options),
     acknowledge: async () => {},
     defer: (moves) => queue.send(moves.map(({ next }) => next)),
-    bury: (_record, letter) => queue.deadLetters.put(letter),
+    bury: (record, letter) => queue.bury(record, letter),
   };
 }

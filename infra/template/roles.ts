@@ -58,7 +58,7 @@ export function roles(config: RelayConfig, settings: Settings, { clusters }: Dep
       const secrets = reads(clusterSecrets(config, name), settings);
       const inVpc = Boolean(config.clusters[name]?.lambda.vpc);
       const consumer = [
-        // the first three are the trigger's; SendMessage stores confirm records and deferred copies
+        // the first three are the trigger's, and DeleteMessage that of bury too; SendMessage stores confirm records and deferred copies
         allow(["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:SendMessage"], arnOf(queueOf(id))),
         // bury; GetQueueUrl finds the queue by the redrive policy's ARN
         allow(["sqs:SendMessage", "sqs:GetQueueUrl"], arnOf(deadLettersOf(id))),
