@@ -19,7 +19,7 @@ const TABLE = "journal";
 test("the alarms that the page counts are those of the stack", () => {
   const count = (...names: readonly string[]) => {
     const clusters = names.map((name) => ({ name, id: name, consumed: true }));
-    return Object.values(alarms({ service: "mpo-relay", stage: "dev", clusters, inboxes: [] })).length;
+    return Object.values(alarms({ service: "mpo-relay", stage: "dev", clusters, inboxes: [] }, "")).length;
   };
   const { alarmsOfStage, alarmsOfCluster } = costs.assumed;
   expect([count(), count("Dev"), count("Dev", "Stage")]).toEqual([0, 1, 2].map((many) => alarmsOfStage + many * alarmsOfCluster));
