@@ -242,7 +242,7 @@ function refused(file: string, { message, hint }: Refusal): LoadResult {
 function unreadable(error: unknown): Refusal {
   const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
   return new Refusal(
-    `cannot be read (${code})`,
-    "name it with --config FILE or MPO_RELAY_CONFIG; `npx mpo-relay sandbox` writes one to .sandbox/relay.yaml to start from",
+    code === "ENOENT" ? "is not there" : `cannot be read (${code})`,
+    "name it with --config FILE or MPO_RELAY_CONFIG. `mpo-relay init` makes one from a cluster; the sandbox's is .sandbox/relay.yaml",
   );
 }

@@ -94,8 +94,9 @@ describe("mpo-relay force", () => {
   });
 
   it("takes it back where nothing came of it, and says who can: 1", async () => {
-    const { exitCode, err } = await force("--yes", "--timeout", "50ms");
+    const { exitCode, out, err } = await force("--yes", "--timeout", "50ms");
     expect(exitCode).toBe(1);
+    expect(out).toContain("waiting up to 0.05 s, Ctrl-C takes it back");
     expect(err).toMatch(/not deployed again after \d+ s, and taken back: .*\nDeckhouse can from autumn 2026 on .*\ninstead: /);
     expect(annotations()).not.toHaveProperty([FORCE]);
     expect(annotations()).toMatchObject({ kept: "x" });

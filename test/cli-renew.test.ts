@@ -179,6 +179,12 @@ describe("against an API server", () => {
     });
   });
 
+  it("names the options by which another cluster is found", async () => {
+    const { exitCode, err } = await mpoRelay(["renew", "echo", "--kubeconfig", join(folder, "nowhere")]);
+    expect(exitCode).toBe(1);
+    expect(err).toContain("name another by --kubeconfig FILE, or a cluster of the relay's configuration by --cluster NAME");
+  });
+
   it.each([
     ["a kubeconfig that is not there", ["--kubeconfig", "/nowhere/kubeconfig"]],
     ["a context that is not there", ["--context", "nope"]],

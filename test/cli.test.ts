@@ -67,7 +67,7 @@ describe("the program", () => {
   it("names a configuration that is not there", async () => {
     const { exitCode, err } = await mpoRelay(["serve", "--config", join(folder, "nowhere.yaml")]);
     expect(exitCode).toBe(2);
-    expect(err).toContain("nowhere.yaml has 1 problem:\n  cannot be read (ENOENT)");
+    expect(err).toContain("nowhere.yaml has 1 problem:\n  is not there");
     expect(err).toContain("--config FILE");
   });
 });

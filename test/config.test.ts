@@ -324,12 +324,13 @@ describe("where it comes from", () => {
     expect(await loadConfig({ env, file: join(folder, "two.yaml") })).toMatchObject({ ok: true, file: join(folder, "two.yaml") });
   });
 
-  it("is named where it cannot be read", async () => {
+  it("is named where it is not there, or cannot be read", async () => {
+    expect(await loadConfig({ file: folder, env: {} })).toMatchObject({ ok: false, problems: [{ message: "cannot be read (EISDIR)" }] });
     const result = await loadConfig({ file: join(folder, "nowhere.yaml"), env: {} });
     expect(result).toMatchObject({
       ok: false,
       file: join(folder, "nowhere.yaml"),
-      problems: [{ path: "", message: "cannot be read (ENOENT)", hint: expect.stringContaining("--config FILE") }],
+      problems: [{ path: "", message: "is not there", hint: expect.stringContaining("--config FILE") }],
     });
   });
 });

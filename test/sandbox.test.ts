@@ -13,6 +13,7 @@ import { sandboxText } from "../src/cli/sandbox-text.ts";
 import { sourceCommand } from "../src/cli/source/index.ts";
 import { firstPush, watcher } from "../src/cli/sandbox.ts";
 import { openKubernetes } from "../src/cluster/kubernetes.ts";
+import { loadConfig } from "../src/config.ts";
 import { createSecretReader } from "../src/secrets.ts";
 import { type EraName, ERAS } from "../src/sandbox/deckhouse-eras.ts";
 import { pushImage } from "../src/sandbox/registry-client.ts";
@@ -55,6 +56,11 @@ async function isListening(port: number): Promise<boolean> {
 }
 
 describe("the sandbox in this process", () => {
+  it("writes a configuration that nothing is to be said against", async () => {
+    const { up } = await sandbox(await temporary());
+    expect(await loadConfig({ file: up.ready.config, env: {} })).toMatchObject({ ok: true, warnings: [] });
+  });
+
   it("carries its own push through the real relay into the override, and tells each step with its time", async () => {
     const { up, news } = await sandbox(await temporary());
     const digest = await up.push();
@@ -325,6 +331,17 @@ describe("the timeline", () => {
 });
 
 describe("the text for people", () => {
+  it("gives commands to try with this sandbox's own places", () => {
+    const text = sandboxText({ staysUp: true });
+    const config = ".sandbox/relay.yaml";
+    const places = { registry: "localhost:5001", relay: "http://localhost:8081", kubernetes: "https://127.0.0.1:1", kubeconfig: "K" };
+    text({ event: "ready", pid: 1, ...places, config, deckhouse: "v1.67", delivery: "D", image: pickedUp.image, channel: "C" });
+    const lines = text(pickedUp)?.split("\n") ?? [];
+    expect(lines).toContain(`    export MPO_RELAY_CONFIG=${config}`);
+    expect(lines.find((line) => line.includes("send sandbox"))).toMatch(/--url http:\/\/localhost:8081$/);
+    expect(lines.find((line) => line.includes("explain"))).toContain("--body D");
+  });
+
   const pickedUp: PushNews = {
     event: "push",
     outcome: "PICKED_UP",

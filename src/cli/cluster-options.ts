@@ -2,9 +2,10 @@
 import { type Command, Option } from "commander";
 import type { Overrides } from "../cluster/overrides.ts";
 import type { KubernetesConfig, RelayConfig } from "../config.ts";
+import { RelayError } from "../outcome.ts";
 import { createSecretReader } from "../secrets.ts";
 import { configOption, configured, kubernetesOf } from "./configuration.ts";
-import type { Terminal } from "./terminal.ts";
+import { Failure, messageOf, type Terminal } from "./terminal.ts";
 
 export interface ClusterOptions {
   readonly context?: string;
@@ -37,12 +38,26 @@ export async function atCluster(
 ): Promise<void> {
   const config = options.cluster === undefined ? null : await configured(options.config, terminal);
   const overrides = await (config === null || options.cluster === undefined
-    ? open(ownCluster(options))
+    ? openOwn(options, open)
     : relaysCluster(config, options.cluster));
   try {
     await work(overrides, config);
   } finally {
     overrides.close();
+  }
+}
+
+/** A kubeconfig that is not to be had is mended by an option, which the error then names. */
+async function openOwn(options: ClusterOptions, open: OpenCluster): Promise<Overrides> {
+  try {
+    return await open(ownCluster(options));
+  } catch (error) {
+    if (!(error instanceof RelayError) || error.code !== "CLUSTER_UNAUTHORIZED") throw error;
+    throw new Failure(
+      1,
+      messageOf(error),
+      "name another by --kubeconfig FILE, or a cluster of the relay's configuration by --cluster NAME",
+    );
   }
 }
 

@@ -85,7 +85,7 @@ async function force(
   const told = actedOn(nudged, overrides.cluster, startedAt);
   await acts?.note(told, "FORCED", startedAt);
   const report = reportOn(nudged, startedAt, options.json === true, terminal);
-  report.tell(`asked Deckhouse to deploy it again, key ${nudged.key}; Ctrl-C takes that back`);
+  report.tell(`asked Deckhouse to deploy it again, key ${nudged.key}; waiting up to ${options.timeout / 1000} s, Ctrl-C takes it back`);
   const note = async (stage: Stage, detail: Detail) => acts?.note(told, stage, terminal.now(), detail);
   const { progress, last } = await followOrTakeBack(nudged.before, overrides, options.timeout, terminal, interrupted, note);
   if (progress.kind === "picked-up") {

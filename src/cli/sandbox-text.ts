@@ -51,7 +51,7 @@ ${rows.map(([name, ms, mean, max]) => `  ${name.padEnd(10)}${cell(ms)}${"".padEn
 `;
 }
 
-function next({ image, channel, kubeconfig, config, delivery }: ReadyNews): string {
+function next({ relay: relayUrl, image, channel, kubeconfig, config, delivery }: ReadyNews): string {
   const relay = `node ${relative(process.cwd(), process.argv[1] ?? "dist/cli.js")}`;
   return `try next, in another terminal:
 
@@ -67,10 +67,14 @@ function next({ image, channel, kubeconfig, config, delivery }: ReadyNews): stri
     echo '{"version":"v1.1.0"}' > /tmp/version.json; tar -C /tmp -cf /tmp/release.tar version.json; crane append -f /tmp/release.tar -t ${channel}
     kubectl --kubeconfig ${kubeconfig} get modulereleases
 
-  ask the relay
-    ${relay} source test --config ${config}
-    ${relay} explain --config ${config} --webhook sandbox --body ${delivery} --no-auth
-    ${relay} dlq list --config ${config}
+  ask the relay, in this folder
+    export MPO_RELAY_CONFIG=${config}
+    ${relay} history
+    ${relay} source test echo
+    ${relay} sweep --dry-run
+    ${relay} send sandbox --url ${relayUrl}
+    ${relay} explain --webhook sandbox --body ${delivery} --no-auth
+    ${relay} dlq list
 
 waiting for pushes; Ctrl-C ends everything
 `;

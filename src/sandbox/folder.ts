@@ -61,7 +61,7 @@ export async function writeRelayConfig(folder: string, { repo, port }: { repo: s
     ],
     clusters: { sandbox: { queue: "embedded:./queue", kubernetes: { kubeconfig: `file:./${KUBECONFIG}` } } },
     listen: { host: "127.0.0.1", port },
-    tuning: { cooldown: "500ms", looks: ["500ms", "1s", "2s", "5s", "10s", "20s"] },
+    tuning: { cooldown: "500ms", looks: ["500ms", "1s", "2s", "5s", "10s", "20s", "1m"] },
   });
   await writeFile(join(folder, RELAY), text, PRIVATE);
   return join(folder, RELAY);
