@@ -72,7 +72,7 @@ const token = (args: readonly string[], write: WriteParameter = keep) => {
 
 describe("mpo-relay token", () => {
   it("asks for a token of the relay's account, writes it, and tells when it ends but not what it is", async () => {
-    const { exitCode, out, err } = await token(["--to", "ssm:/mpo-relay/prod/dev/token", "--duration", "12h"]);
+    const { exitCode, out, err } = await token(["--to", "ssm:/mpo-relay/dev/token", "--duration", "12h"]);
     expect(exitCode).toBe(0);
     expect(asked).toMatchObject([
       {
@@ -82,8 +82,8 @@ describe("mpo-relay token", () => {
         body: { kind: "TokenRequest", spec: { expirationSeconds: 43_200 } },
       },
     ]);
-    expect(written).toEqual([{ name: "/mpo-relay/prod/dev/token", value: FRESH }]);
-    expect(err).toBe(`ssm:/mpo-relay/prod/dev/token holds a token of mpo-relay/mpo-relay that ends at ${ENDS}`);
+    expect(written).toEqual([{ name: "/mpo-relay/dev/token", value: FRESH }]);
+    expect(err).toBe(`ssm:/mpo-relay/dev/token holds a token of mpo-relay/mpo-relay that ends at ${ENDS}`);
     expect(out + err).not.toContain(FRESH);
   });
 

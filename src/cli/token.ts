@@ -41,7 +41,7 @@ export function tokenCommand(terminal: Terminal, writeParameter: WriteParameter 
     .option("--json", "print { to, endsAt } on stdout")
     .addHelpText(
       "after",
-      "\nExit codes: 0 written, 1 not: the one before stays, 2 wrong call.\n\nExample:\n  mpo-relay token --to ssm:/mpo-relay/prod/dev/token --duration 24h",
+      "\nExit codes: 0 written, 1 not: the one before stays, 2 wrong call.\n\nExample:\n  mpo-relay token --to ssm:/mpo-relay/dev/token --duration 24h",
     )
     .action((options: Options) => renew(options, terminal, writeParameter));
 }

@@ -77,7 +77,7 @@ test("each field is known to the API server; a second time changes nothing; the 
 test("the job writes a fresh token, with which the relay can work, and prints it nowhere", async () => {
   const said = await runJob("job");
   expect(said.stderr).toMatch(/^ssm:\/mpo-relay\/prod\/dev\/token holds a token of mpo-relay\/mpo-relay that ends at 20\d\d-/m);
-  const token = parameters.get("/mpo-relay/prod/dev/token") ?? "";
+  const token = parameters.get("/mpo-relay/dev/token") ?? "";
   expect(said.stdout + said.stderr).not.toContain(token);
   const asRelay = (...what: string[]) => kubectl("auth", "can-i", ...what, `--token=${token}`).catch((error: unknown) => String(error));
   expect(await asRelay("patch", "modulepulloverrides.deckhouse.io")).toContain("yes");
@@ -95,8 +95,8 @@ test("its account may ask for no other account's token, and for nothing else", a
 });
 
 test("without its right the job fails, says which it was, and what was there stays", async () => {
-  const before = parameters.get("/mpo-relay/prod/dev/token");
+  const before = parameters.get("/mpo-relay/dev/token");
   await kubectl("delete", "rolebinding", "mpo-relay-token", "-n", NAMESPACE);
   await expect(runJob("refused")).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining("serviceaccounts/token") });
-  expect(parameters.get("/mpo-relay/prod/dev/token")).toBe(before);
+  expect(parameters.get("/mpo-relay/dev/token")).toBe(before);
 });
