@@ -60,6 +60,7 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date;
   const isTooMany = createLimiter(3);
   const app = createApp({
     config,
+    observer: context.observer,
     receive: (delivery) => receive(delivery, context),
     tellPush: (question) => tellPush(question, { ...context, journal }),
     async ready() {
