@@ -41,12 +41,12 @@ export function boundRefusals(log: Observer, windowMs = WINDOW_MS): BoundLog {
         const { event, outcome, webhook = null } = line;
         const isBound = event === "delivery" && REFUSALS.has(outcome);
         const sum = (more: number) => log.outcome({ event, outcome, webhook, more });
-        if (!isBound || !isOneMore(`${outcome} ${String(webhook)}`, sum)) log.outcome(line);
+        if (!isBound || !isOneMore(JSON.stringify([outcome, webhook]), sum)) log.outcome(line);
       },
       alarm(code: AlarmCode, line: AlarmLine) {
         const { what, webhook } = line;
         const sum = (more: number) => log.alarm(code, { what, webhook, more });
-        if (webhook === undefined || !isOneMore(`alarm ${code} ${String(webhook)}`, sum)) log.alarm(code, line);
+        if (webhook === undefined || !isOneMore(JSON.stringify(["alarm", code, webhook]), sum)) log.alarm(code, line);
       },
     },
   };
