@@ -94,6 +94,7 @@ describe("the API server", () => {
   test("CLUSTER_UNREACHABLE: it is killed", () =>
     desk.incident({
       code: "CLUSTER_UNREACHABLE",
+      may: ["CLUSTER_ERROR"], // what an API server answers while it starts
       cause: async () => {
         await desk.world.cluster.kube.kill();
         await push();
@@ -142,27 +143,23 @@ describe("the API server", () => {
       says: [/^\[1\] [\s\S]*no/, APPLIED],
     }));
 
-  test.each([
-    ["FORBIDDEN_BY_POLICY", "Forbidden", /^\[0\] [\s\S]*oncall/],
-    ["INVALID", "Invalid", /^\[0\] [\s\S]*ModulePullOverride/],
-  ])("%s: an admission policy denies the patch", async (code, reason, second) =>
+  test("FORBIDDEN_BY_POLICY: an admission policy denies the patch", () =>
     desk.incident({
-      code,
+      code: "FORBIDDEN_BY_POLICY",
       cause: async () => {
-        await deny(reason, "false");
+        await deny("false");
         await eventually("it is refused", async () => {
           await push(); // a policy takes a moment
           await sleep(1_000);
           return (await desk.alarms()).length > 0 ? true : null;
         });
       },
-      says: [new RegExp(`^\\[3\\] [\\s\\S]*${code}`), second],
+      says: [/^\[3\] [\s\S]*FORBIDDEN_BY_POLICY/, /^\[0\] [\s\S]*oncall/],
       remedy: async () => {
         await allow();
-        await emptied(`mpo-relay dlq redrive --code ${code} --wait --timeout 20s`);
+        await emptied("mpo-relay dlq redrive --code FORBIDDEN_BY_POLICY --wait --timeout 20s");
       },
-    }),
-  );
+    }));
 
   test("SCAN_INTERVAL: a policy keeps the interval as it is", async () => {
     await adminOf(desk.world.cluster).patch(PUSHED, { spec: { scanInterval: "10m" } });
@@ -170,7 +167,7 @@ describe("the API server", () => {
     await desk.incident({
       code: "SCAN_INTERVAL",
       cause: async () => {
-        await deny("Forbidden", "object.spec.scanInterval == oldObject.spec.scanInterval");
+        await deny("object.spec.scanInterval == oldObject.spec.scanInterval");
         await sleep(2_000);
         await push();
       },
@@ -384,6 +381,7 @@ describe("deliveries", () => {
     const file = join(desk.world.folder, "webhook.secret");
     const secret = await readFile(file, "utf8");
     await writeFile(file, "a-secret-that-nobody-told-the-registry", { mode: 0o600 });
+    await sleep(1_500); // the file is believed for a second
     await push();
     await eventually("the alert", async () =>
       (await desk.firing()).some(({ alertname }) => alertname === "MpoRelayAuthFailures") ? true : null,
@@ -393,15 +391,16 @@ describe("deliveries", () => {
       expect.stringMatching(/^\[0\] [\s\S]*Authorization/),
     ]);
     await writeFile(file, secret, { mode: 0o600 });
+    await sleep(1_500);
     await desk.expectPickedUp();
     expect(await desk.alarms()).toEqual([]);
   });
 
   test("KEYS_UNAVAILABLE: an issuer cannot be reached", async () => {
-    const oidc = { issuer: "https://127.0.0.1:1", audience: "mpo-relay", subject: "project:*" };
+    const oidc = { issuer: "https://127.0.0.1:1", audience: "mpo-relay", subject: "project_path:group/*" };
     await desk.serve({ webhooks: { registry: REGISTRY, jobs: { provider: "generic", auth: "oidc", oidc } } });
     const part = (text: object) => Buffer.from(JSON.stringify(text)).toString("base64url");
-    const claims = { iss: oidc.issuer, aud: "mpo-relay", sub: "project:a", exp: Math.floor(Date.now() / 1000) + 600 };
+    const claims = { iss: oidc.issuer, aud: "mpo-relay", sub: "project_path:group/a", exp: Math.floor(Date.now() / 1000) + 600 };
     const token = `${part({ alg: "RS256", kid: "a" })}.${part(claims)}.${"a".repeat(342)}`;
     await desk.incident({
       code: "KEYS_UNAVAILABLE",
@@ -451,14 +450,14 @@ describe("the registry", () => {
 });
 
 /** A policy that lets the relay's account write an override only where the expression holds: https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/ */
-async function deny(reason: string, expression: string): Promise<void> {
+async function deny(expression: string): Promise<void> {
   const metadata = { name: "oncall" };
   const rule = { apiGroups: ["deckhouse.io"], apiVersions: ["*"], operations: ["UPDATE"], resources: ["modulepulloverrides"] };
   const policy = {
     failurePolicy: "Fail",
     matchConstraints: { resourceRules: [rule] },
     matchConditions: [{ name: "relay", expression: "request.userInfo.username == 'system:serviceaccount:mpo-relay:mpo-relay'" }],
-    validations: [{ expression, reason, message: "not by the relay" }],
+    validations: [{ expression, reason: "Forbidden", message: "not by the relay" }],
   };
   const apiVersion = "admissionregistration.k8s.io/v1";
   const binding = { policyName: "oncall", validationActions: ["Deny"] };
