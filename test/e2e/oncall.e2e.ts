@@ -11,9 +11,11 @@ import { encode } from "../../src/event.ts";
 import { openFolder } from "../../src/queue/folder.ts";
 import { expressions, selectorsIn } from "../support/monitoring.ts";
 import { requestOf } from "../support/relay.ts";
+import { SOURCE } from "./cluster.ts";
 import { adminOf } from "./intervals.ts";
 import { type Desk, openDesk, PIPELINES, PUSHED, REGISTRY } from "./oncall.ts";
 import { say } from "./parts/cache.ts";
+import { rescanRights } from "./parts/crds.ts";
 import { eventually } from "./wait.ts";
 
 const MINUTES = Number(process.env["ONCALL_MINUTES"] ?? 2);
@@ -21,6 +23,7 @@ const modules = [PUSHED, "other", "third"];
 const NAMESPACE = "mpo-relay";
 const DLQ_WAITS = /^\[0\] [\s\S]*waiting, and tried again by themselves/;
 const APPLIED = /^\[0\] [\s\S]*(?:created|configured|unchanged)/;
+const ANOTHER = "11111111-1111-4111-8111-111111111111";
 const SWEEPING = { sweep: "15s", cooldown: "100ms", looks: ["500ms", "1s", "2s", "5s", "10s", "20s"] };
 
 let desk: Desk;
@@ -184,14 +187,35 @@ describe("the API server", () => {
     desk.incident({
       code: "OTHER_CLUSTER",
       cause: async () => {
-        await desk.serve({ cluster: { uid: "11111111-1111-4111-8111-111111111111" } });
+        await desk.serve({ cluster: { uid: ANOTHER } });
         await push();
       },
       says: [/^\[0\] [0-9a-f-]{36}/, /^\[0\]/],
-      green: async () => {
-        expect(await desk.metrics()).toContain(`mpo_relay_circuit_open{cluster="dev"} 1`);
+      remedy: async () => {
+        const uid = (await desk.shell("kubectl get namespace kube-system -o jsonpath='{.metadata.uid}'")).slice("[0] ".length);
+        const file = join(desk.world.folder, "relay.yaml");
+        await writeFile(file, (await readFile(file, "utf8")).replace(ANOTHER, uid));
+        await desk.again();
       },
     }));
+
+  test("RESCAN_REFUSED: a channel moves, and the right to scan was never given", async () => {
+    const repo = desk.world.image("plain").replace("/plain:main", "");
+    await desk.serve({ more: { sources: [{ repo, name: SOURCE, rescan: true }] } });
+    const move = () => desk.world.crane.push(`${repo}/plain/release:stable`);
+    await desk.incident({
+      code: "RESCAN_REFUSED",
+      cause: move,
+      says: [/^\[1\] [\s\S]*no/, APPLIED],
+      remedy: async () => desk.world.cluster.kube.apply(await rescanRights(SOURCE)), // the name is written where the page says
+      green: async () => {
+        await move();
+        await eventually("it scans", async () =>
+          (await desk.relay().lines()).some(({ outcome }) => outcome === "RESCANNED") ? true : null,
+        );
+      },
+    });
+  });
 
   test("CLUSTER_UNVERIFIED: its UID cannot be read", async () => {
     const uid = (await desk.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")).trim();
