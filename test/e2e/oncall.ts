@@ -150,8 +150,11 @@ export async function openDesk(options: Parameters<typeof startWorld>[0]): Promi
     async expectPickedUp(module = PUSHED) {
       const digest = await world.crane.push(world.image(module));
       await eventually(`the push of ${module} is picked up`, async () => {
-        const lines = await current().lines();
-        return lines.some(({ outcome, digest: of }) => outcome === "PICKED_UP" && of === digest) ? true : null;
+        const { status, metadata } = await world.cluster.override(module);
+        const told = (await current().lines()).filter(({ digest: of }) => of === digest);
+        if (told.some(({ outcome }) => outcome === "PICKED_UP")) return true;
+        const lines = told.map(({ outcome, why, message, seconds }) => [outcome, why, message, seconds].join(" "));
+        throw new Error(JSON.stringify({ digest, status, metadata, lines }));
       });
     },
     async incident({ code, also = [], may = [], cause, says, remedy, green = () => desk.expectPickedUp() }) {
