@@ -1,7 +1,7 @@
 /** Cloudflare Workers, HTTP: the edge. Bindings are `process.env` there (nodejs_compat). */
 import { createApp } from "../src/app.ts";
 import { logTo } from "../src/observe.ts";
-import { receive, reportUntaken } from "../src/receive.ts";
+import { receive } from "../src/receive.ts";
 import { createSecretReader } from "../src/secrets.ts";
 import { openSinks, workersConfig } from "../src/workers.ts";
 
@@ -12,9 +12,4 @@ const observer = logTo({ write: (line) => console.log(line.trimEnd()) });
 const { store, storeUnparsed, ready } = openSinks(config, observer);
 const context = { config, observer, store, storeUnparsed, readSecret: createSecretReader(), now: () => new Date() };
 
-export default createApp({
-  config,
-  receive: (delivery) => receive(delivery, context),
-  untaken: (webhook, error) => reportUntaken(webhook, error, context),
-  ready,
-});
+export default createApp({ config, observer, receive: (delivery) => receive(delivery, context), ready });

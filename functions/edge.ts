@@ -3,14 +3,14 @@ import { handle } from "hono/aws-lambda";
 import { createApp } from "../src/app.ts";
 import { openLambdaEdge } from "../src/lambda-edge.ts";
 import { type PushQuestion, tellPush } from "../src/pushes.ts";
-import { receive, reportUntaken } from "../src/receive.ts";
+import { receive } from "../src/receive.ts";
 
 const { config, queues, journal, context } = await openLambdaEdge();
 
 const app = createApp({
   config,
+  observer: context.observer,
   receive: (delivery) => receive(delivery, context),
-  untaken: (webhook, error) => reportUntaken(webhook, error, context),
   ...(journal && { tellPush: (question: PushQuestion) => tellPush(question, { ...context, journal }) }),
   ready: queues.ready,
 });

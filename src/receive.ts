@@ -9,7 +9,7 @@ import { encode, imageOf, INDEX_TYPES, keyOf, type PushEvent, type RenewRequest 
 import { entryOf, type Note } from "./journal/journal.ts";
 import { CLOCKS_DIFFER_MS, RESCAN_GATHER_SECONDS } from "./limits.ts";
 import { createMatcher } from "./match.ts";
-import { type ErrorCode, type Outcome, RelayError, type SkipReason, toRelayError } from "./outcome.ts";
+import { ADVICE, type ErrorCode, type Outcome, RelayError, type SkipReason, toRelayError } from "./outcome.ts";
 import { type Handshake, pushesOf, type Reading } from "./providers/provider.ts";
 import type { NewDeadLetter, NewRecord } from "./queue/queue.ts";
 import { unparsedLetter } from "./unparsed.ts";
@@ -199,12 +199,6 @@ const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "INTERNAL",
 ]);
 
-/** One line for a delivery of which not even the body was taken: whoever sent it may never come again. No alarm, since anybody may send bytes. */
-export function reportUntaken(webhook: string, { code, message }: RelayError, { config, observer, now }: ReceiveContext): void {
-  const name = nameOf(webhook, config);
-  observer.outcome({ outcome: code, why: message, event: "delivery", webhook: name, receivedAt: now().toISOString() });
-}
-
 /** null: a name that nobody configured may be anything, a secret too. */
 const nameOf = (webhook: string, { webhooks }: Pick<RelayConfig, "webhooks">) => (Object.hasOwn(webhooks, webhook) ? webhook : null);
 
@@ -219,10 +213,9 @@ function report(delivery: Incoming, { outcome, understood }: Received, context: 
   } as const;
   const { observer } = context;
   if (outcome.kind === "failed") {
-    observer.outcome({ outcome: outcome.error.code, why: outcome.error.message, ...line });
-    if (ALARMS.has(outcome.error.code)) {
-      observer.alarm(outcome.error.code, { what: outcome.error.message, webhook: line.webhook });
-    }
+    const { code, message: why } = outcome.error;
+    observer.outcome({ outcome: code, why, ...line });
+    if (ALARMS.has(code)) observer.alarm(code, { what: ADVICE[code] ?? why, webhook: line.webhook, why });
     return;
   }
   const queuedAt = ended.toISOString();

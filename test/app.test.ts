@@ -10,7 +10,7 @@ import { RelayError } from "../src/outcome.ts";
 import type { NewEntry, Wanted } from "../src/journal/journal.ts";
 import { tellPush } from "../src/pushes.ts";
 import type { NewDeadLetter, NewRecord } from "../src/queue/queue.ts";
-import { receive, reportUntaken } from "../src/receive.ts";
+import { receive } from "../src/receive.ts";
 import { storedDelivery } from "../src/unparsed.ts";
 import { configOf, digestOf, fakeObserver, source, start, webhook } from "./support/relay.ts";
 
@@ -60,8 +60,8 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date;
   const isTooMany = createLimiter(3);
   const app = createApp({
     config,
+    observer: context.observer,
     receive: (delivery) => receive(delivery, context),
-    untaken: (webhook, error) => reportUntaken(webhook, error, context),
     tellPush: (question) => tellPush(question, { ...context, journal }),
     async ready() {
       if (options.down) throw new RelayError("QUEUE_UNAVAILABLE", "connection refused");
@@ -392,12 +392,12 @@ describe("authenticated, and not readable: kept raw and answered 202", () => {
 });
 
 describe("a body that is not taken", () => {
-  it("over its webhook's limit is told with the webhook and the limit, and alarms nobody: it may come from anybody", async () => {
+  it("over its webhook's limit is told with the webhook and the limit", async () => {
     const e = edge();
     expect(await e.post({ events: [event()] }, AUTH, "/hooks/small")).toMatchObject({ status: 413, json: { reason: "TOO_LARGE" } });
     expect(e.outcomes()).toEqual(["TOO_LARGE"]);
     expect(JSON.parse(e.text[0] ?? "")).toMatchObject({ event: "delivery", webhook: "small", why: expect.stringContaining("100 bytes") });
-    expect(e.codes()).toEqual([]);
+    expect(e.codes()).toEqual(["TOO_LARGE"]);
   });
 
   it("over the limit of a webhook that nobody configured is told without its name, which may be a secret", async () => {
@@ -439,6 +439,7 @@ it("readyz makes the queues work once a second, however many strangers ask", asy
   const { config } = edge();
   const app = createApp({
     config,
+    observer: fakeObserver().observer,
     receive: async () => expect.unreachable("nobody delivers"),
     ready: async () => {
       if (looks.push("look") > 1) throw new RelayError("QUEUE_UNAVAILABLE", "disk full");

@@ -88,14 +88,14 @@ function rescans(name: string, { sources }: Surroundings["config"], names: reado
   );
 }
 
-const lifeText = ({ token }: Inspection) =>
-  token === null ? "" : token === "endless" ? "" : `; its token ends at ${new Date(token.endsAt).toISOString()}`;
+const lifeText = ({ token: life }: Inspection) =>
+  life === null || life === "endless" ? "" : `; its token ends at ${new Date(life.endsAt).toISOString()}`;
 
-function tokenFindings(where: string, { token }: Inspection, now: Date): Finding[] {
+function tokenFindings(where: string, { token: life }: Inspection, now: Date): Finding[] {
   const renew =
     "kubectl -n mpo-relay create token mpo-relay --duration 24h, written where `kubernetes` reads it; infra/token.md does it by itself";
-  if (token === null) return [];
-  if (token === "endless")
+  if (life === null) return [];
+  if (life === "endless")
     return [
       warning(
         "TOKEN_LONG",
@@ -104,23 +104,23 @@ function tokenFindings(where: string, { token }: Inspection, now: Date): Finding
         `take one that ends: ${renew}`,
       ),
     ];
-  const [left, life] = [token.endsAt - now.getTime(), token.endsAt - token.beginsAt];
+  const [left, whole] = [life.endsAt - now.getTime(), life.endsAt - life.beginsAt];
   if (left <= 0)
     return [
       failure("TOKEN_ENDED", where, `its token ended ${span(-left)} ago: records wait, and nothing is lost`, `a fresh one: ${renew}`),
     ];
   return [
-    ...(life > DAY_MS + ROUNDED_MS
+    ...(whole > DAY_MS + ROUNDED_MS
       ? [
           warning(
             "TOKEN_LONG",
             where,
-            `its token lives for ${span(life)}, longer than a day, and ${span(left)} more`,
+            `its token lives for ${span(whole)}, longer than a day, and ${span(left)} more`,
             `take one that ends sooner: ${renew}`,
           ),
         ]
       : []),
-    ...(left < life * TOKEN_ENDS_PART
+    ...(left < whole * TOKEN_ENDS_PART
       ? [warning("TOKEN_ENDS", where, `its token ends in ${span(left)}, and nobody has renewed it`, `a fresh one: ${renew}`)]
       : []),
   ];
