@@ -12,4 +12,4 @@ const observer = logTo({ write: (line) => console.log(line.trimEnd()) });
 const { store, storeUnparsed, ready } = openSinks(config, observer);
 const context = { config, observer, store, storeUnparsed, readSecret: createSecretReader(), now: () => new Date() };
 
-export default createApp({ config, receive: (delivery) => receive(delivery, context), ready });
+export default createApp({ config, observer, receive: (delivery) => receive(delivery, context), ready });

@@ -9,6 +9,7 @@ const { config, queues, journal, context } = await openLambdaEdge();
 
 const app = createApp({
   config,
+  observer: context.observer,
   receive: (delivery) => receive(delivery, context),
   ...(journal && { tellPush: (question: PushQuestion) => tellPush(question, { ...context, journal }) }),
   ready: queues.ready,

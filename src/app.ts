@@ -2,13 +2,17 @@
 import { type Context, Hono } from "hono";
 import { type Bodies, createBodies } from "./bodies.ts";
 import type { RelayConfig } from "./config.ts";
-import { httpStatus, RelayError } from "./outcome.ts";
+import type { Observer } from "./observe.ts";
+import { ADVICE, httpStatus, RelayError } from "./outcome.ts";
 import type { PushAnswer, PushQuestion } from "./pushes.ts";
 import type { Delivery, Received } from "./receive.ts";
 
 export interface AppContext {
   readonly config: Pick<RelayConfig, "limits" | "webhooks">;
+  /** Tells of each delivery whose body it got. */
   readonly receive: (delivery: Delivery) => Promise<Received>;
+  /** Hears of those whose body was not read to its end. */
+  readonly observer: Observer;
   /** What became of a push; left out where no journal is written. */
   readonly tellPush?: (question: PushQuestion) => Promise<PushAnswer>;
   /** Resolves when configuration and queues could take a push now. Never asks an API server. */
@@ -82,8 +86,18 @@ async function handle(c: Context, context: AppContext, bodies: Bodies): Promise<
     const key = answer.decision === "queued" && context.tellPush ? answer.body?.["key"] : null;
     return typeof key === "string" ? { ...answer, headers: { location: `/pushes/${key}` } } : limited(answer, c, context);
   } catch (error) {
+    tellUnread(error, webhook, context);
     return refusalOf(error);
   }
+}
+
+/** Nobody knows yet who called, so an alarm is only of a webhook that there is. */
+function tellUnread(error: unknown, called: string, { config, observer }: AppContext): void {
+  if (!(error instanceof RelayError)) return; // the caller went away
+  const { code, message: why } = error;
+  const webhook = Object.hasOwn(config.webhooks, called) ? called : null;
+  observer.outcome({ event: "delivery", outcome: code, why, webhook });
+  if (webhook !== null) observer.alarm(code, { what: ADVICE[code] ?? why, webhook, why });
 }
 
 /** `GET /pushes/<key>`, with the credential of the webhook that the push came by. */

@@ -195,7 +195,9 @@ function report({ record, request }: Work, outcome: Outcome, context: ConsumeCon
   if (outcome.kind === "failed") {
     const { code, message } = outcome.error;
     observer.outcome({ ...line, ...times, outcome: code, why: message });
-    if (TREATMENT[code] !== "circuit") alarm(context, code, { key, module, why: message });
+    // an API server that has just started refuses everybody until it has read its roles: the second refusal is the news
+    const isFirst = TREATMENT[code] === "forbidden" && request.refusedSince === null;
+    if (TREATMENT[code] !== "circuit" && !isFirst) alarm(context, code, { key, module, why: message });
   } else if (outcome.kind === "deferred") {
     observer.outcome({ ...line, ...times, outcome: "DEFERRED", why: outcome.why, seconds: outcome.seconds });
   } else {

@@ -19,9 +19,12 @@ export interface AlarmLine {
 }
 export interface Observer {
   outcome(line: OutcomeLine): void;
-  /** One line with `alarm: code`; src/metrics/ counts them. Alert rules are built on these. */
+  /** One line with `alarm: code` and its page in the runbook; src/metrics/ counts them. Alert rules are built on these. */
   alarm(code: AlarmCode, line: AlarmLine): void;
 }
+
+/** Where the runbook says what to do, word by word. A heading's anchor is its text in small letters. */
+const pageOf = (code: AlarmCode) => `infra/runbook.md#${code.toLowerCase()}`;
 
 /** Lines to `destination`, one JSON object each. Callers name every field: nothing that was not meant for a log gets into one. */
 export function logTo(destination: DestinationStream): Observer {
@@ -31,7 +34,7 @@ export function logTo(destination: DestinationStream): Observer {
   );
   return {
     outcome: (line) => logger.info(line),
-    alarm: (code, { what, ...line }) => logger.error({ alarm: code, ...line }, what),
+    alarm: (code, { what, ...line }) => logger.error({ alarm: code, ...line, page: pageOf(code) }, what),
   };
 }
 

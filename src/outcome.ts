@@ -198,6 +198,12 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "TOK
   LAST_RECEIVE:
     "received again and again without being settled: something crashes on it. Look at the worker's log and memory, then `mpo-relay dlq redrive`",
   INTERNAL: "an error that we did not foresee; see its text",
+  TOO_LARGE:
+    "a delivery is larger than is taken (`maxBody` of its webhook), or cannot be read and is too large to be kept; its sender was answered 413. Look at who sends it, or raise `maxBody`",
+  NO_MEMORY:
+    "so many deliveries are in hand at once that there is no room for one more; their senders were answered 503 and are to try again. Look at who sends them, and at what keeps the queue from taking them",
+  KEYS_UNAVAILABLE:
+    "an issuer's keys cannot be had, so its tokens cannot be verified; senders get 503 and try again. Look at the way from here to the issuer, or give the keys as a file (`oidc.keys`)",
   QUEUE_REFUSED:
     "the hub does not accept our token: records wait there. Compare hubToken here with hubToken (or previousHubToken) of this cluster in the hub's configuration",
   RESCAN_REFUSED:

@@ -9,7 +9,7 @@ import { encode, imageOf, INDEX_TYPES, keyOf, type PushEvent, type RenewRequest 
 import { entryOf, type Note } from "./journal/journal.ts";
 import { CLOCKS_DIFFER_MS, RESCAN_GATHER_SECONDS } from "./limits.ts";
 import { createMatcher } from "./match.ts";
-import { type ErrorCode, type Outcome, RelayError, type SkipReason, toRelayError } from "./outcome.ts";
+import { ADVICE, type ErrorCode, type Outcome, RelayError, type SkipReason, toRelayError } from "./outcome.ts";
 import { type Handshake, pushesOf, type Reading } from "./providers/provider.ts";
 import type { NewDeadLetter, NewRecord } from "./queue/queue.ts";
 import { unparsedLetter } from "./unparsed.ts";
@@ -211,10 +211,9 @@ function report(delivery: Incoming, { outcome, understood }: Received, context: 
   } as const;
   const { observer } = context;
   if (outcome.kind === "failed") {
-    observer.outcome({ outcome: outcome.error.code, why: outcome.error.message, ...line });
-    if (ALARMS.has(outcome.error.code)) {
-      observer.alarm(outcome.error.code, { what: outcome.error.message, webhook: line.webhook });
-    }
+    const { code, message: why } = outcome.error;
+    observer.outcome({ outcome: code, why, ...line });
+    if (ALARMS.has(code)) observer.alarm(code, { what: ADVICE[code] ?? why, webhook: line.webhook, why });
     return;
   }
   const queuedAt = ended.toISOString();

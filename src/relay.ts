@@ -19,6 +19,7 @@ import type { DeadLetters, Queue } from "./queue/queue.ts";
 import { takeIn } from "./inbox.ts";
 import { openQueues, openWebhookQueue, type Queues } from "./queues.ts";
 import { receive, type ReceiveContext } from "./receive.ts";
+import { boundRefusals } from "./refusals.ts";
 import { createSecretReader, type SecretReader } from "./secrets.ts";
 import type { Swept } from "./sweep.ts";
 import { createTroubleNews, sweepAgain } from "./sweeper.ts";
@@ -48,7 +49,8 @@ const REFUSED_CALLS_PER_MINUTE = 30;
 /** Throws an Error that says what to do where a queue, a cluster or the port cannot be had. */
 export async function startRelay({ config, observer: log, roles = ["edge", "consumer"], clusters }: RelayOptions): Promise<Relay> {
   const metrics = config.admin && (await import("./metrics/admin.ts")).openMetrics(config);
-  const observer = metrics ? toAll(log, metrics.observer) : log;
+  const bound = boundRefusals(log);
+  const observer = metrics ? toAll(bound.observer, metrics.observer) : bound.observer;
   const reachable = Object.keys(config.clusters).filter((name) => config.clusters[name]?.kubernetes);
   const consumed = roles.includes("consumer") ? (clusters ?? reachable) : [];
   const isEdge = roles.includes("edge");
@@ -64,6 +66,7 @@ export async function startRelay({ config, observer: log, roles = ["edge", "cons
     await Promise.all(stopping.map((stop) => stop()));
     await journals.close();
     await queues.close();
+    bound.close();
   };
   try {
     const telling = { observer, ...journals, tellTroubles: createTroubleNews(observer), metrics };
@@ -180,6 +183,7 @@ async function startEdge(context: ReceiveContext, queues: Queues, { journal }: P
   const isTooMany = createLimiter(REFUSED_CALLS_PER_MINUTE);
   const app = createApp({
     config,
+    observer,
     receive: (delivery) => receive(delivery, context),
     ...(journal && { tellPush: (question: PushQuestion) => tellPush(question, { ...context, journal }) }),
     ready: queues.ready,

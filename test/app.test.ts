@@ -60,6 +60,7 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date;
   const isTooMany = createLimiter(3);
   const app = createApp({
     config,
+    observer: context.observer,
     receive: (delivery) => receive(delivery, context),
     tellPush: (question) => tellPush(question, { ...context, journal }),
     async ready() {
@@ -420,6 +421,7 @@ it("readyz makes the queues work once a second, however many strangers ask", asy
   const { config } = edge();
   const app = createApp({
     config,
+    observer: fakeObserver().observer,
     receive: async () => expect.unreachable("nobody delivers"),
     ready: async () => {
       if (looks.push("look") > 1) throw new RelayError("QUEUE_UNAVAILABLE", "disk full");

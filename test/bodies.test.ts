@@ -2,6 +2,7 @@
 import { expect, it } from "vitest";
 import { createApp } from "../src/app.ts";
 import { createBodies } from "../src/bodies.ts";
+import { ADVICE } from "../src/outcome.ts";
 import { configOf, start, webhook } from "./support/relay.ts";
 import { receive } from "../src/receive.ts";
 import { fakeObserver } from "./support/relay.ts";
@@ -39,10 +40,10 @@ it("all bodies in hand together have one limit; room is given back, whatever bec
 
 it("where memory is short the sender is told to come again, and everybody is heard once it is not", async () => {
   const config = configOf({ webhooks: { registry: webhook } });
-  const { observer } = fakeObserver();
+  const { observer, lines, alarms } = fakeObserver();
   const unused = async () => {};
   const context = { config, observer, readSecret: async () => "s", store: unused, storeUnparsed: async () => true, now: () => start };
-  const app = createApp({ config, receive: (delivery) => receive(delivery, context), ready: unused });
+  const app = createApp({ config, observer, receive: (delivery) => receive(delivery, context), ready: unused });
   const post = async (body: ReadableStream<Uint8Array>) =>
     app.request(new Request("http://edge/hooks/registry", { method: "POST", body, duplex: "half" }));
   const held = Array.from({ length: 64 }, () => slowBody(1024 ** 2));
@@ -55,6 +56,8 @@ it("where memory is short the sender is told to come again, and everybody is hea
     "5",
     JSON.stringify({ decision: "failed", reason: "NO_MEMORY", key: null }),
   ]);
+  expect(lines).toEqual([expect.objectContaining({ event: "delivery", outcome: "NO_MEMORY", webhook: "registry" })]);
+  expect(alarms).toEqual([expect.objectContaining({ code: "NO_MEMORY", webhook: "registry", what: ADVICE.NO_MEMORY })]);
   for (const { finish } of held) finish();
   expect(new Set((await Promise.all(answers)).map(({ status }) => status))).toEqual(new Set([401]));
 });

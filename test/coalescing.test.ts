@@ -35,7 +35,7 @@ async function relay(config: RelayConfig) {
   const journals = await openJournals(config, { observer, patienceMs: 10_000 });
   const queues = await openQueues(config, { clusters: ["dev"], unparsed: true, as: "owner", observer });
   const edge = { ...queues, ...journals, config, observer, readSecret: createSecretReader(), now: () => new Date() };
-  const app = createApp({ config, receive: (delivery) => receive(delivery, edge), ready: queues.ready });
+  const app = createApp({ config, observer, receive: (delivery) => receive(delivery, edge), ready: queues.ready });
   const overrides = openCluster(config, "dev");
   const queue = queues.of("dev");
   const context = consumeContext(config, { cluster: "dev", queue, overrides, observer, note: journals.note });

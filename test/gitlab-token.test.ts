@@ -26,7 +26,7 @@ async function traceOf(body: Uint8Array, headers: Readonly<Record<string, string
     observer: logTo({ write: (line) => void trace.push(line) }),
     now: () => start,
   };
-  const app = createApp({ config, receive: (delivery) => receive(delivery, context), ready: async () => {} });
+  const app = createApp({ ...context, receive: (delivery) => receive(delivery, context), ready: async () => {} });
   const response = await app.request("/hooks/registry", {
     method: "POST",
     body: new Uint8Array(body),

@@ -36,6 +36,7 @@ async function edge() {
   });
   const app = createApp({
     config,
+    observer,
     ready: async () => undefined,
     receive: (delivery) =>
       receive(delivery, {

@@ -296,8 +296,8 @@ describe("the loop", () => {
 
 describe("admission", () => {
   it("is for the queue alone: by HTTP such a webhook is one that is not there", async () => {
-    const { context, config } = world();
-    const app = createApp({ config, receive: (delivery) => receive(delivery, context), ready: async () => {} });
+    const { context } = world();
+    const app = createApp({ ...context, receive: (delivery) => receive(delivery, context), ready: async () => {} });
     const call = async (path: string, init: RequestInit) => {
       const response = await app.request(path, init);
       return { status: response.status, body: await response.text(), headers: Object.fromEntries(response.headers) };

@@ -4,7 +4,17 @@
  */
 import type { RelayConfig } from "../config.ts";
 import type { OutcomeLine } from "../observe.ts";
-import { type AlarmCode, DONE_CODES, failureStatus, isErrorCode, OTHER_ALARMS, SKIP_REASONS, SWEEP_STATES } from "../outcome.ts";
+import {
+  type AlarmCode,
+  DONE_CODES,
+  type ErrorCode,
+  failureStatus,
+  isErrorCode,
+  OTHER_ALARMS,
+  SKIP_REASONS,
+  SWEEP_STATES,
+  TREATMENT,
+} from "../outcome.ts";
 import type { MetricKey } from "./table.ts";
 
 /** A counter grows by `value`, a gauge becomes it, a histogram has one more of it. */
@@ -34,6 +44,22 @@ export function samplesOf(line: OutcomeLine, named: Named): Sample[] {
 
 export function samplesOfAlarm(code: AlarmCode): Sample[] {
   return [{ metric: "alarms", labels: { code: isErrorCode(code) || OTHER_CODES.has(code) ? code : OTHER }, value: 1 }];
+}
+
+/** How a delivery ends badly at a webhook that there is. */
+const BAD_ENDS: readonly ErrorCode[] = ["AUTH_FAILED", "TOO_LARGE", "NO_MEMORY", "KEYS_UNAVAILABLE", "QUEUE_UNAVAILABLE", "INTERNAL"];
+
+/** Series that are there before their first event: one that begins with it hides it from PromQL's `increase`. */
+export function seriesFromStart({ webhooks, clusters }: Named): Pick<Sample, "metric" | "labels">[] {
+  const ofWebhooks = Object.keys(webhooks).flatMap((webhook) => [
+    { metric: "receiveToQueued" as const, labels: { webhook } },
+    ...BAD_ENDS.map((reason) => ({ metric: "deliveries" as const, labels: { webhook, decision: decisionOn(reason)[0], reason } })),
+  ]);
+  const ofClusters = Object.keys(clusters).flatMap((cluster) =>
+    (["receiveToPatched", "pushToPickedUp"] as const).map((metric) => ({ metric, labels: { cluster } })),
+  );
+  const ofAlarms = [...Object.keys(TREATMENT), ...OTHER_ALARMS].map((code) => ({ metric: "alarms" as const, labels: { code } }));
+  return [...ofWebhooks, ...ofClusters, ...ofAlarms];
 }
 
 function ofDelivery(line: OutcomeLine, webhook: string): Sample[] {

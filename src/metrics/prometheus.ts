@@ -1,8 +1,7 @@
 /** The table of metrics as prom-client keeps it, and an Observer that counts. Loaded only where somebody wants to scrape. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Observer } from "../observe.ts";
-import { OTHER_ALARMS, TREATMENT } from "../outcome.ts";
-import { type Named, samplesOf, samplesOfAlarm, type Sample } from "./measure.ts";
+import { type Named, samplesOf, samplesOfAlarm, type Sample, seriesFromStart } from "./measure.ts";
 import { type Metric, METRICS, type MetricKey } from "./table.ts";
 
 export interface Meters {
@@ -20,13 +19,7 @@ export function createMeters(named: Named): Meters {
   const take = (samples: readonly Sample[]) => {
     for (const { metric, labels, value } of samples) meters.get(metric)?.take(labels, value);
   };
-  // a series that begins with its first event hides that event from `increase`
-  const ofWebhooks = Object.keys(named.webhooks).map((webhook) => ({ metric: "receiveToQueued", labels: { webhook } }) as const);
-  const ofClusters = Object.keys(named.clusters).flatMap((cluster) =>
-    (["receiveToPatched", "pushToPickedUp"] as const).map((metric) => ({ metric, labels: { cluster } })),
-  );
-  const ofAlarms = [...Object.keys(TREATMENT), ...OTHER_ALARMS].map((code) => ({ metric: "alarms", labels: { code } }) as const);
-  for (const { metric, labels } of [...ofWebhooks, ...ofClusters, ...ofAlarms]) meters.get(metric)?.zero(labels);
+  for (const { metric, labels } of seriesFromStart(named)) meters.get(metric)?.zero(labels);
   return {
     observer: { outcome: (line) => take(samplesOf(line, named)), alarm: (code) => take(samplesOfAlarm(code)) },
     set: (metric, labels, value) => (value === null ? meters.get(metric)?.remove(labels) : meters.get(metric)?.take(labels, value)),

@@ -24,7 +24,7 @@ export const METRICS = {
     help: "What became of a record each time that it was worked on",
     labels: ["cluster", "outcome"],
   },
-  alarms: { type: "counter", name: "mpo_relay_alarms_total", help: "Lines with an alarm in the log", labels: ["code"] },
+  alarms: { type: "counter", name: "mpo_relay_alarms_total", help: "Alarms, each of which is told in the log", labels: ["code"] },
   receiveToQueued: {
     type: "histogram",
     name: "mpo_relay_receive_to_queued_seconds",

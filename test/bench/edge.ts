@@ -35,7 +35,7 @@ async function discard(): Promise<() => Promise<void>> {
   const config = await configOrThrow({ file });
   const readSecret = createSecretReader();
   const context = { config, observer, readSecret, store: nothing, storeUnparsed: async () => true, now: () => new Date() };
-  return listen(createApp({ config, receive: (delivery) => receive(delivery, context), ready: nothing, bodyOf }));
+  return listen(createApp({ config, observer, receive: (delivery) => receive(delivery, context), ready: nothing, bodyOf }));
 }
 
 async function edge(): Promise<() => Promise<void>> {

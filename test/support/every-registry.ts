@@ -163,7 +163,7 @@ function edgeOf(config: RelayConfig, readSecret: (ref: SecretRef) => Promise<str
       return left.letters.push(letter) > 0;
     },
   };
-  const app = createApp({ config, receive: (delivery) => receive(delivery, context), ready: async () => refuseIfDown() });
+  const app = createApp({ ...context, receive: (delivery) => receive(delivery, context), ready: async () => refuseIfDown() });
   return {
     app,
     async send({ hook, pathSecret, headers, body, method = "POST" }: Call): Promise<Answered> {
