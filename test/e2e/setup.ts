@@ -10,6 +10,7 @@ import { helm } from "./parts/helm.ts";
 import { kubeconform, schemas } from "./parts/kubeconform.ts";
 import { kubectl } from "./parts/kubectl.ts";
 import { lambdaEmulator } from "./parts/lambda-emulator.ts";
+import { prometheus } from "./parts/prometheus.ts";
 import { registries } from "./parts/registry.ts";
 import { skopeo } from "./parts/skopeo.ts";
 import { strace } from "./parts/strace.ts";
@@ -18,7 +19,7 @@ import { workerd } from "./parts/workerd.ts";
 export default async function setup(): Promise<void> {
   const missing: string[] = [];
   const [older, newer] = [registries["2.8.2"].part, registries["3.1.2"].part];
-  const checks = [actionlint, hadolint, helm, kubeconform, schemas, workerd];
+  const checks = [actionlint, hadolint, helm, kubeconform, schemas, workerd, prometheus];
   for (const part of [elasticmq, lambdaEmulator, crane, skopeo, strace, older, newer, kubeApiserver, kubectl, buildah, ...checks]) {
     await install(part).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error);

@@ -1,0 +1,121 @@
+/** Alert rules, dashboard and runbook against the code: each metric, label and code in them is one that there is, and each alarm has its page. */
+import { describe, expect, it } from "vitest";
+import { METRICS, type Metric } from "../src/metrics/table.ts";
+import { logTo } from "../src/observe.ts";
+import { DONE_CODES, isErrorCode, SKIP_REASONS, SWEEP_STATES } from "../src/outcome.ts";
+import { mpoRelay } from "./support/cli.ts";
+import { alarmCodes, alertsOf, dashboardOf, expressions, groupedBy, pagesOf, selectorsIn } from "./support/monitoring.ts";
+
+/** As Prometheus knows them. A histogram is three. */
+const metrics = new Map(
+  Object.values<Metric>(METRICS).flatMap(({ name, type, labels }) =>
+    (type === "histogram" ? ["_bucket", "_sum", "_count"] : [""]).map((end) => [
+      `${name}${end}`,
+      new Set([...labels, ...(end === "_bucket" ? ["le"] : [])]),
+    ]),
+  ),
+);
+/** What Prometheus adds to each series that it scrapes. */
+const ADDED = ["instance", "job"];
+const codes = new Set(alarmCodes());
+const outcomes = new Set<string>([...DONE_CODES, ...SKIP_REASONS, "DEFERRED"]);
+const VALUES: Readonly<Record<string, (value: string) => boolean>> = {
+  code: (value) => codes.has(value),
+  state: (value) => SWEEP_STATES.some((state) => state === value),
+  decision: (value) => ["queued", "unparsed", "skipped", "refused", "failed"].includes(value),
+  reason: (value) => isErrorCode(value) || outcomes.has(value),
+  outcome: (value) => isErrorCode(value) || outcomes.has(value),
+  webhook: (value) => value === "$webhook",
+  cluster: (value) => value === "$cluster",
+};
+
+describe("each metric, label and value is one that there is", () => {
+  const all = expressions();
+  it.each(all.map(({ where, expr }) => [where, expr]))("%s: %s", (_where, expr) => {
+    const selectors = selectorsIn(expr);
+    for (const { name, matchers } of selectors) {
+      expect([...metrics.keys()]).toContain(name);
+      for (const { label, values } of matchers) {
+        expect(metrics.get(name), name).toContain(label);
+        for (const value of values) expect(VALUES[label]?.(value), `${label}="${value}"`).toBe(true);
+      }
+    }
+    const known = new Set([...ADDED, ...selectors.flatMap(({ name }) => [...(metrics.get(name) ?? [])])]);
+    for (const label of groupedBy(expr)) expect([...known], expr).toContain(label);
+  });
+
+  it("finds them all: each metric of the table is looked at", () => {
+    const used = new Set(all.flatMap(({ expr }) => selectorsIn(expr).map(({ name }) => name.replace(/_(?:bucket|sum|count)$/, ""))));
+    expect([...used].toSorted()).toEqual(
+      Object.values<Metric>(METRICS)
+        .map(({ name }) => name)
+        .toSorted(),
+    );
+  });
+
+  it("and would notice one that went", () => {
+    const [{ name, matchers } = { name: "", matchers: [] }] = selectorsIn(`rate(mpo_relay_gone_total{code="GONE",tag!~"a|b"}[5m])`);
+    expect(metrics.has(name)).toBe(false);
+    expect(matchers).toEqual([
+      { label: "code", values: ["GONE"] },
+      { label: "tag", values: ["a", "b"] },
+    ]);
+    expect(VALUES["code"]?.("GONE")).toBe(false);
+  });
+});
+
+describe("the dashboard", () => {
+  it("has its panels beside and below each other, each with something to show", () => {
+    const { panels } = dashboardOf();
+    for (const [index, { title, gridPos: a }] of panels.entries()) {
+      expect(a.x + a.w, title).toBeLessThanOrEqual(24);
+      const over = panels
+        .slice(0, index)
+        .filter(({ gridPos: b }) => b.x < a.x + a.w && a.x < b.x + b.w && b.y < a.y + a.h && a.y < b.y + b.h);
+      expect(over, title).toEqual([]);
+    }
+    expect(panels.filter(({ targets }) => targets.length > 0).length).toBeGreaterThan(10);
+  });
+});
+
+describe("the two alerts of alarms", () => {
+  const [critical = "", rest = ""] = alertsOf().flatMap(({ expr }) => /code[=!]~"([^"]+)"/.exec(expr)?.[1] ?? []);
+
+  it("share all codes between them: what wants nobody at once is all that is not named", () => {
+    expect(critical.split("|").length).toBeGreaterThan(5);
+    expect(rest).toBe(critical);
+    for (const code of critical.split("|")) expect([...codes]).toContain(code);
+  });
+});
+
+describe("the runbook", () => {
+  const pages = pagesOf();
+  const titles = pages.map(({ title }) => title);
+  const isOfCodes = ({ annotations }: { annotations: { runbook: string } }) =>
+    annotations.runbook === "infra/runbook.md#{{ $labels.code | toLower }}";
+  const ofAlerts = alertsOf().filter((alert) => !isOfCodes(alert));
+
+  it("has a page for each alarm and for each alert that is none, and no page is for nothing", () => {
+    expect(alertsOf().filter(isOfCodes)).toHaveLength(2);
+    expect(titles.toSorted()).toEqual([...codes, ...ofAlerts.map(({ alert }) => alert)].toSorted());
+  });
+
+  it("is where alerts and alarm lines say that it is", () => {
+    for (const { alert, annotations } of ofAlerts) expect(annotations.runbook).toBe(`infra/runbook.md#${alert.toLowerCase()}`);
+    const lines: string[] = [];
+    logTo({ write: (line) => void lines.push(line) }).alarm("WEBHOOK_SILENT", { what: "a push came" });
+    expect(JSON.parse(lines[0] ?? "")).toMatchObject({ alarm: "WEBHOOK_SILENT", page: "infra/runbook.md#webhook_silent" });
+  });
+
+  it.each(pages)("$title: what it means, commands, when to worry, how it ends", ({ text }) => {
+    expect(text).toMatch(/^\n[A-Z`][^\n]+\n\n```sh\n[^`]+\n```\n\n[A-Z`][^\n]+\n\n\*\*Worry\*\* [^\n]+\n\n\*\*It ends\*\* [^\n]+\n/);
+  });
+
+  it("names commands and outcomes that there are", async () => {
+    const text = pages.map((page) => page.text).join("\n");
+    const commands = new Set([...text.matchAll(/mpo-relay ((?:dlq )?[a-z]+)(?![a-z/.-])/g)].map(([, command = ""]) => command));
+    expect(commands.size).toBeGreaterThan(8);
+    for (const command of ["get", "create", "exec"]) commands.delete(command); // kubectl -n mpo-relay …
+    for (const command of commands) expect(await mpoRelay([...command.split(" "), "--help"]), command).toMatchObject({ exitCode: 0 });
+  });
+});
