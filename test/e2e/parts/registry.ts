@@ -37,6 +37,8 @@ export interface Registry {
   resolve(repository: string, tag: string): Promise<string | null>;
   /** Ends it as a service manager does, and starts it again over the same images. `hooks`: those that it notifies from then on. */
   restart(hooks?: readonly Hook[]): Promise<void>;
+  /** Ends it; `restart` brings it back. */
+  pause(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -87,6 +89,7 @@ export async function startRegistry(options: {
       if (hooks) await configure(hooks);
       service = await start();
     },
+    pause: () => service.stop("SIGTERM"),
     stop: async () => {
       await service.stop();
       await folder.remove();
