@@ -483,7 +483,8 @@ describe("the consumer's API", () => {
       };
       const overrides = { ...base.cluster.overrides, ...broken, probe: failed };
       const circuit = createCircuit("dev", overrides.probe, observer, toClusterError);
-      const record = { id: "1", receipt: "1", body: encode(requestOf()), receiveCount: 1, sentAt: requestOf().receivedAt };
+      const refusedSince = new Date().toISOString(); // the first refusal by RBAC is no alarm: a server that has just started refuses everybody
+      const record = { id: "1", receipt: "1", body: encode(requestOf({ refusedSince })), receiveCount: 1, sentAt: requestOf().receivedAt };
       await consume([record], { ...base.context, overrides, cluster: "dev", queue, observer, circuit, random: () => 0 });
       expect(settled).toEqual([end === "waits" ? "waits" : `is buried ${code}`]);
       if (code !== "CONFLICT") expect(codes()).toContain(code);

@@ -20,6 +20,8 @@ const SECRET = "0123456789abcdef0123456789abcdef";
 export const PIPELINES = { provider: "generic", auth: "token", secret: "file:pipelines.secret" };
 export const REGISTRY = { provider: "distribution", secret: "file:webhook.secret" };
 export const PUSHED = "echo";
+/** Of a push whose image runs: one that waited meanwhile may be nudged behind it, and then that one is followed. */
+const ENDS: ReadonlySet<string> = new Set(["PICKED_UP", "SUPERSEDED", "JOINED"]);
 
 export interface Incident {
   readonly code: string;
@@ -152,7 +154,7 @@ export async function openDesk(options: Parameters<typeof startWorld>[0]): Promi
       await eventually(`the push of ${module} is picked up`, async () => {
         const { status, metadata } = await world.cluster.override(module);
         const told = (await current().lines()).filter(({ digest: of }) => of === digest);
-        if (told.some(({ outcome }) => outcome === "PICKED_UP")) return true;
+        if (status.imageDigest === digest && told.some(({ outcome }) => ENDS.has(outcome ?? ""))) return true;
         const lines = told.map(({ outcome, why, message, seconds }) => [outcome, why, message, seconds].join(" "));
         throw new Error(JSON.stringify({ digest, status, metadata, lines }));
       });
