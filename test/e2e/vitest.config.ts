@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     root: import.meta.dirname,
-    include: ["*.e2e.ts"],
+    include: [process.env["MPO_RELAY_TRIAL"] ? "*.trial.ts" : "*.e2e.ts"],
     globalSetup: ["setup.ts"],
     // One scenario after the other: each measures and kills processes on the same two cores.
     fileParallelism: false,
