@@ -28,7 +28,8 @@ test("the alarms that the page counts are those of the stack", () => {
 const lambda = { getRemainingTimeInMillis: () => 60_000 };
 const outcome = z.looseObject({ outcome: z.string() });
 
-test("a push that takes effect at once costs the calls that the page counts", async () => {
+// On a busy machine a store takes longer than a sender may wait for, and is tried twice: not what a push costs.
+test("a push that takes effect at once costs the calls that the page counts", { retry: 3 }, async () => {
   const sqs = await startFauxqs({ port: 0, logger: false });
   const queue = await countCalls(`http://127.0.0.1:${sqs.port}`);
   const dynamo = await startDynamo();

@@ -262,7 +262,7 @@ describe("a running relay", () => {
       clusters: { dev: { queue: "embedded:./queue", events: false, kubernetes } },
       listen: "127.0.0.1:0",
       admin: 0,
-      tuning: { cooldown: "100ms", looks: ["200ms", "400ms", "800ms", "1600ms"], sweep: "1s" },
+      tuning: { cooldown: "100ms", looks: ["200ms", "400ms", "800ms", "1600ms"], sweep: "5m" },
     };
     await writeFile(file, JSON.stringify(written));
     const loaded = await loadConfig({ file });

@@ -76,7 +76,7 @@ test("each field is known to the API server; a second time changes nothing; the 
 
 test("the job writes a fresh token, with which the relay can work, and prints it nowhere", async () => {
   const said = await runJob("job");
-  expect(said.stderr).toMatch(/^ssm:\/mpo-relay\/prod\/dev\/token holds a token of mpo-relay\/mpo-relay that ends at 20\d\d-/m);
+  expect(said.stderr).toMatch(/^ssm:\/mpo-relay\/dev\/token holds a token of mpo-relay\/mpo-relay that ends at 20\d\d-/m);
   const token = parameters.get("/mpo-relay/dev/token") ?? "";
   expect(said.stdout + said.stderr).not.toContain(token);
   const asRelay = (...what: string[]) => kubectl("auth", "can-i", ...what, `--token=${token}`).catch((error: unknown) => String(error));
