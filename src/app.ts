@@ -5,7 +5,7 @@ import type { RelayConfig } from "./config.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, httpStatus, RelayError } from "./outcome.ts";
 import type { PushAnswer, PushQuestion } from "./pushes.ts";
-import type { Delivery, Received } from "./receive.ts";
+import { type Delivery, nameOf, type Received } from "./receive.ts";
 
 export interface AppContext {
   readonly config: Pick<RelayConfig, "limits" | "webhooks">;
@@ -95,7 +95,7 @@ async function handle(c: Context, context: AppContext, bodies: Bodies): Promise<
 function tellUnread(error: unknown, called: string, { config, observer }: AppContext): void {
   if (!(error instanceof RelayError)) return; // the caller went away
   const { code, message: why } = error;
-  const webhook = Object.hasOwn(config.webhooks, called) ? called : null;
+  const webhook = nameOf(called, config);
   observer.outcome({ event: "delivery", outcome: code, why, webhook });
   if (webhook !== null) observer.alarm(code, { what: ADVICE[code] ?? why, webhook, why });
 }

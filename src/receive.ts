@@ -200,7 +200,7 @@ const ALARMS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 ]);
 
 /** null: a name that nobody configured may be anything, a secret too. */
-const nameOf = (webhook: string, { webhooks }: Pick<RelayConfig, "webhooks">) => (Object.hasOwn(webhooks, webhook) ? webhook : null);
+export const nameOf = (webhook: string, { webhooks }: Pick<RelayConfig, "webhooks">) => (Object.hasOwn(webhooks, webhook) ? webhook : null);
 
 function report(delivery: Incoming, { outcome, understood }: Received, context: ReceiveContext, started: Date): void {
   const ended = context.now();

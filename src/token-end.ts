@@ -20,14 +20,19 @@ export async function lifeOf(token: string): Promise<TokenLife | null> {
   }
 }
 
+/** The last part of its life has begun, or is over. */
+export function endsSoon({ beginsAt, endsAt }: TokenLife, now: Date): boolean {
+  return endsAt - now.getTime() < (endsAt - beginsAt) * TOKEN_ENDS_PART;
+}
+
 /** Hears each token that is read, some times an hour; alarms `TOKEN_ENDS` within the last part of its life, now and then. */
 export function watchTokenEnd(cluster: string, observer: Observer, now: () => Date = () => new Date()): (token: string) => Promise<void> {
   let toldAt = -Infinity;
   return async (token) => {
     const life = await lifeOf(token);
-    const at = now().getTime();
-    if (life === null || life.endsAt - at >= (life.endsAt - life.beginsAt) * TOKEN_ENDS_PART || at - toldAt < TOKEN_TOLD_MS) return;
-    toldAt = at;
+    const at = now();
+    if (life === null || !endsSoon(life, at) || at.getTime() - toldAt < TOKEN_TOLD_MS) return;
+    toldAt = at.getTime();
     observer.alarm("TOKEN_ENDS", { what: ADVICE.TOKEN_ENDS ?? "", cluster, endsAt: new Date(life.endsAt).toISOString() });
   };
 }

@@ -61,9 +61,14 @@ async function openOwn(options: ClusterOptions, open: OpenCluster): Promise<Over
   }
 }
 
-function ownCluster({ kubeconfig, context }: ClusterOptions): Parameters<OpenCluster>[0] {
-  const file = kubeconfig === undefined ? null : ({ kind: "path", path: kubeconfig } as const);
-  return { cluster: context ?? "the current context", kubernetes: { kind: "kubeconfig", kubeconfig: file, context: context ?? null } };
+const ownCluster = (options: ClusterOptions): Parameters<OpenCluster>[0] => ({
+  cluster: options.context ?? "the current context",
+  kubernetes: ownKubeconfig(options),
+});
+
+/** As `--kubeconfig` and `--context` say, else as kubectl finds it. */
+export function ownKubeconfig({ kubeconfig, context }: Pick<ClusterOptions, "kubeconfig" | "context">): KubernetesConfig {
+  return { kind: "kubeconfig", kubeconfig: kubeconfig === undefined ? null : { kind: "path", path: kubeconfig }, context: context ?? null };
 }
 
 /** As the relay itself opens it: with `uid` in the configuration, no other cluster is touched. */

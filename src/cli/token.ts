@@ -5,6 +5,7 @@ import { readSecretRef } from "../config/forms.ts";
 import { Refusal } from "../config/problem.ts";
 import { requestToken } from "../cluster/token.ts";
 import { createSecretReader } from "../secrets.ts";
+import { ownKubeconfig } from "./cluster-options.ts";
 import { duration } from "./option-values.ts";
 import { Failure, type Terminal } from "./terminal.ts";
 
@@ -72,8 +73,7 @@ async function renew(options: Options, { env, out, err }: Terminal, writeParamet
   else err(`ssm:${to.name} holds a token of ${namespace}/${serviceAccount} that ends at ${fresh.endsAt}`);
 }
 
-function kubernetesOf({ context, kubeconfig }: Options, env: NodeJS.ProcessEnv): KubernetesConfig {
-  const isPod = env["KUBERNETES_SERVICE_HOST"] !== undefined && context === undefined && kubeconfig === undefined;
-  if (isPod) return { kind: "inCluster" };
-  return { kind: "kubeconfig", kubeconfig: kubeconfig === undefined ? null : { kind: "path", path: kubeconfig }, context: context ?? null };
+function kubernetesOf(options: Options, env: NodeJS.ProcessEnv): KubernetesConfig {
+  const isPod = env["KUBERNETES_SERVICE_HOST"] !== undefined && options.context === undefined && options.kubeconfig === undefined;
+  return isPod ? { kind: "inCluster" } : ownKubeconfig(options);
 }

@@ -9,6 +9,7 @@ import { lifeOf, type TokenLife } from "../token-end.ts";
 import { Connection } from "./connection.ts";
 import { Credentials, type ReadSecret } from "./credentials.ts";
 import { isMissing, toClusterError } from "./errors.ts";
+import { GROUP, resourceList } from "./read.ts";
 
 /** As a rule of a role names it. Without a namespace: in the whole cluster. */
 export interface Right {
@@ -35,8 +36,6 @@ export interface Inspection {
   close(): void;
 }
 
-const DECKHOUSE = "deckhouse.io";
-const resourceList = z.looseObject({ resources: z.array(z.looseObject({ name: z.string() })) });
 const review = z.looseObject({ status: z.looseObject({ allowed: z.boolean() }) });
 
 /** Makes no request. Throws RelayError CLUSTER_UNAUTHORIZED where the kubeconfig, context or token cannot be read. `timeoutMs`: of each request. */
@@ -61,7 +60,7 @@ export async function openInspection(options: {
     async resources(version) {
       const sentAt = now().getTime();
       try {
-        const { data, headers } = await connection.call((api) => api.getAPIResourcesWithHttpInfo({ group: DECKHOUSE, version }));
+        const { data, headers } = await connection.call((api) => api.getAPIResourcesWithHttpInfo({ group: GROUP, version }));
         const read = resourceList.safeParse(data);
         if (!read.success) throw new RelayError("CLUSTER_ERROR", "the answer is no list of resources");
         const heard = { date: headers["date"] ?? null, sentAt, answeredAt: now().getTime() };

@@ -9,9 +9,8 @@ import type { ClusterPort } from "./channels.ts";
 import { isMissing, isNotFound, PLURAL, toClusterError } from "./errors.ts";
 import { KubernetesChannels } from "./kubernetes-channels.ts";
 import type { ModuleState, Override, OverrideEvent } from "./overrides.ts";
-import { GROUP, leftover, MANAGER, type Found, readFound, readList, readState } from "./read.ts";
+import { GROUP, leftover, MANAGER, type Found, readFound, readList, readState, resourceList, VERSIONS } from "./read.ts";
 
-const VERSIONS = ["v1alpha2", "v1alpha1"] as const;
 type Version = (typeof VERSIONS)[number];
 // An upgrade adds v1alpha2 while v1alpha1 is still served, which no 404 tells.
 const DISCOVERY_MS = 600_000;
@@ -234,5 +233,4 @@ class KubernetesOverrides implements ClusterPort {
   }
 }
 
-const resourceList = z.looseObject({ resources: z.array(z.looseObject({ name: z.string() })) });
 const identified = z.looseObject({ kind: z.literal("Namespace"), metadata: z.looseObject({ uid: z.string().min(1) }) });

@@ -7,6 +7,10 @@ import { managedFields, writtenAt } from "./managed.ts";
 import type { ModuleState, Override } from "./overrides.ts";
 
 export const GROUP = "deckhouse.io";
+/** Of overrides, the newest first. */
+export const VERSIONS = ["v1alpha2", "v1alpha1"] as const;
+/** What a version of a group serves. */
+export const resourceList = z.looseObject({ resources: z.array(z.looseObject({ name: z.string() })) });
 /** The field manager of what we write. */
 export const MANAGER = "mpo-relay";
 

@@ -1,5 +1,5 @@
 /** The built edge for Cloudflare Workers under workerd, Cloudflare's own runtime, its queues in ElasticMQ. */
-import { createHash, createHmac } from "node:crypto";
+import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -8,6 +8,7 @@ import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { expect, onTestFinished, test } from "vitest";
 import * as z from "zod";
 import { openSqs } from "../../src/queue/sqs.ts";
+import { digestOf, notificationOf } from "../support/lambda-events.ts";
 import { ELASTICMQ_ENV, startElasticMq } from "./parts/elasticmq.ts";
 import { startWorker, type Worker } from "./parts/workerd.ts";
 import { eventually } from "./wait.ts";
@@ -17,7 +18,6 @@ const BUNDLE = join(ROOT, "dist/workers/edge.mjs");
 const REPO = "registry.example.com/deckhouse/modules";
 const [SECRET, NEXT_SECRET, HMAC_SECRET] = ["a-secret-of-the-workers-scenario", "the-secret-after-it", "a-secret-that-signs"];
 const take = { max: 10, waitSeconds: 5, visibilitySeconds: 60 };
-const digestOf = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
 
 const webhooks = {
   registry: { provider: "distribution", secret: "env:HOOK_SECRET" },
@@ -57,18 +57,6 @@ async function startQueues() {
   const opened = { dev: openSqs({ url: dev.url }), unparsed: openSqs({ url: unparsed.url, deadLettersUrl: unparsed.url }) };
   onTestFinished(async () => void (await Promise.all([opened.dev.close(), opened.unparsed.close()])));
   return { ...opened, queues, bindings: { MPO_RELAY_QUEUE: dev.url, MPO_RELAY_UNPARSED: unparsed.url } };
-}
-
-/** A Distribution notification of one push. */
-function notificationOf(module: string): string {
-  const target = {
-    mediaType: "application/vnd.oci.image.manifest.v1+json",
-    digest: digestOf(module),
-    repository: `deckhouse/modules/${module}`,
-    url: `https://registry.example.com/v2/deckhouse/modules/${module}/manifests/main`,
-    tag: "main",
-  };
-  return JSON.stringify({ events: [{ id: `push-${module}`, timestamp: new Date().toISOString(), action: "push", target }] });
 }
 
 async function post(worker: Worker, path: string, body: string, headers: Readonly<Record<string, string>>) {

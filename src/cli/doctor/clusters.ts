@@ -1,7 +1,9 @@
 /** Each cluster: does it answer, is it the one that is meant, does it serve what the relay works with, how long does its token live, and is its clock ours? */
+import { PLURAL } from "../../cluster/errors.ts";
 import type { Inspection } from "../../cluster/inspect.ts";
-import { TOKEN_ENDS_PART } from "../../limits.ts";
+import { GROUP, VERSIONS } from "../../cluster/read.ts";
 import { ADVICE, RelayError, toRelayError } from "../../outcome.ts";
+import { endsSoon } from "../../token-end.ts";
 import { span } from "../terminal.ts";
 import { skewFindings } from "./clock.ts";
 import { type Check, failure, type Finding, ok, warning } from "./finding.ts";
@@ -10,8 +12,6 @@ import type { Sight, Surroundings } from "./surroundings.ts";
 const DAY_MS = 24 * 3600 * 1000;
 /** An API server rounds, and may add some seconds. */
 const ROUNDED_MS = 60_000;
-const OVERRIDES = "modulepulloverrides";
-const VERSIONS = ["v1alpha2", "v1alpha1"] as const;
 
 export const clusterChecks = (around: Surroundings): Check[] =>
   [...around.sights].map(([name, sight]) => ({ name: `cluster ${name}`, run: () => lookAtCluster(name, sight, around) }));
@@ -44,7 +44,7 @@ interface Seen {
 
 async function lookInside(name: string, where: string, { inspection, sight }: Seen, { config }: Surroundings): Promise<Finding[]> {
   const lists = await Promise.all(VERSIONS.map(async (version) => ({ version, list: await inspection.resources(version) })));
-  const served = lists.flatMap(({ version, list }) => (list?.names.includes(OVERRIDES) ? [version] : []));
+  const served = lists.flatMap(({ version, list }) => (list?.names.includes(PLURAL) ? [version] : []));
   const heard = lists.find(({ list }) => list !== null)?.list?.heard;
   const uid = config.clusters[name]?.uid ?? null;
   const other = uid === null ? [] : await otherCluster(name, sight, uid);
@@ -53,7 +53,7 @@ async function lookInside(name: string, where: string, { inspection, sight }: Se
       ? failure(
           "API_VERSION_GONE",
           where,
-          `${inspection.server} serves no ${OVERRIDES}.deckhouse.io`,
+          `${inspection.server} serves no ${PLURAL}.${GROUP}`,
           "is this a Deckhouse cluster, and the right address? kubectl get crd modulepulloverrides.deckhouse.io",
         )
       : ok(where, `${inspection.server} answers; overrides are served as ${served.join(" and ")}${lifeText(inspection)}`),
@@ -120,7 +120,7 @@ function tokenFindings(where: string, { token: life }: Inspection, now: Date): F
           ),
         ]
       : []),
-    ...(left < whole * TOKEN_ENDS_PART
+    ...(endsSoon(life, now)
       ? [warning("TOKEN_ENDS", where, `its token ends in ${span(left)}, and nobody has renewed it`, `a fresh one: ${renew}`)]
       : []),
   ];

@@ -1,5 +1,7 @@
 /** Whether RBAC lets the relay do in each cluster what its configuration asks for; each right that is missing by its name. */
+import { PLURAL } from "../../cluster/errors.ts";
 import type { Right } from "../../cluster/inspect.ts";
+import { GROUP } from "../../cluster/read.ts";
 import type { RelayConfig } from "../../config.ts";
 import { toRelayError } from "../../outcome.ts";
 import { counted } from "../terminal.ts";
@@ -13,8 +15,6 @@ interface Needed {
   readonly without: string;
   readonly folder: "base" | "rescan";
 }
-
-const GROUP = "deckhouse.io";
 
 export const rightsChecks = (around: Surroundings): Check[] =>
   [...around.sights].map(([name, sight]) => ({ name: `rights in ${name}`, run: () => lookAtRights(name, sight, around) }));
@@ -58,7 +58,7 @@ function neededIn(cluster: string, { clusters, sources }: RelayConfig): Needed[]
     without,
     folder,
   });
-  const overrides = (verb: string): Right => ({ verb, group: GROUP, resource: "modulepulloverrides" });
+  const overrides = (verb: string): Right => ({ verb, group: GROUP, resource: PLURAL });
   const scanned = sources.flatMap(({ rescan, name, clusters: own }) => (rescan && name !== null && own.includes(cluster) ? [name] : []));
   return [
     need("error", overrides("get"), "it can renew nothing, and records wait"),

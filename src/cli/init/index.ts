@@ -9,6 +9,7 @@ import { loadConfig, type RelayConfig } from "../../config.ts";
 import type { Survey } from "../../cluster/survey.ts";
 import { RelayError } from "../../outcome.ts";
 import { createSecretReader } from "../../secrets.ts";
+import { ownKubeconfig } from "../cluster-options.ts";
 import { configured, sameConfig, shortPath } from "../configuration.ts";
 import { hookUrl, relayUrl } from "../deliver.ts";
 import { hookOf } from "../hook.ts";
@@ -96,12 +97,11 @@ const WITHOUT: Readonly<Record<string, string>> = {
   "get on the namespace kube-system": "the file has no uid, by which a relay knows its cluster",
 };
 
-async function surveyed({ kubeconfig, context }: Options): Promise<Survey> {
+async function surveyed(options: Options): Promise<Survey> {
   const { survey } = await import("../../cluster/survey.ts");
-  const file = kubeconfig === undefined ? null : ({ kind: "path", path: kubeconfig } as const);
   try {
     return await survey({
-      kubernetes: { kind: "kubeconfig", kubeconfig: file, context: context ?? null },
+      kubernetes: ownKubeconfig(options),
       readSecret: createSecretReader(),
     });
   } catch (error) {
