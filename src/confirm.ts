@@ -1,7 +1,7 @@
 /** The third use case: look again until it is known whether a nudge took effect, or why not. */
 import type { Override, OverrideStatus } from "./cluster/overrides.ts";
 import { encode, type Look, type RenewRequest } from "./event.ts";
-import { CLOCKS_DIFFER_MS, MAX_DELAY_SECONDS, RENUDGE_SECONDS, WATCH_FIRST_LOOK } from "./limits.ts";
+import { CLOCKS_DIFFER_MS, MAX_DELAY_SECONDS, RENUDGE_SECONDS, UNSEEN_LOOK, WATCH_FIRST_LOOK } from "./limits.ts";
 import { nudgeOf } from "./nudge.ts";
 import { type Detail, type Outcome, RelayError, toRelayError } from "./outcome.ts";
 import type { Registry } from "./registry/registry.ts";
@@ -40,11 +40,19 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
     return pickedUp(request, status, look, context.now());
   }
   if (verdict === "ok" && isRivals(request, status, look, lastStep))
-    return superseded("the push that the sender's clock calls later is there");
+    return superseded("another push is there, which its sender's clock calls later, or which Deckhouse deployed after this one's nudge");
+  if (verdict === "refused" && isOfImage(status) && request.nudge === 0 && isWrittenSince(look, status))
+    return renudge(request, status.message, 0, context); // it may be about the image that the tag named before
   if (verdict === "refused" && look.step >= 1 && !isOfAnotherPush(status, look, lastStep)) {
     return { kind: "done", code: "REFUSED", detail: { message: status.message.slice(0, 500), advice: adviceOn(status.message) } };
   }
-  if (verdict === "error" && request.retries < RENUDGE_SECONDS.length && isNewError(status, look)) return renudge(request, status, context);
+  const seconds = RENUDGE_SECONDS[request.retries];
+  if (verdict === "error" && seconds !== undefined && isNewError(status, look))
+    return renudge({ ...request, retries: request.retries + 1 }, status.message, seconds, context);
+  if (verdict === "ok" && (named.image === null || named.image !== status.imageDigest) && isUnseen(request, status, look, lastStep)) {
+    const rival = request.rival ?? (isDeployedSince(look, status) ? status.imageDigest : null);
+    return renudge({ ...request, rival }, UNSEEN, 0, context);
+  }
   if (look.step < lastStep) return nextLook(request, look, context);
   return atTheEnd(request, status, look, named);
 }
@@ -87,11 +95,13 @@ function isPickedUp(request: RenewRequest, status: OverrideStatus, look: Look, l
 
 /**
  * Deckhouse found the image before this push's invalid and has not written since: until it must have looked at this one, that says nothing.
- * Every other refusal is of the module, whatever is pushed.
  */
-function isOfAnotherPush({ message, updatedAt }: OverrideStatus, look: Look, lastStep: number): boolean {
-  return /^validation/i.test(message) && message === look.message && updatedAt === look.updatedAt && look.step < lastStep - 1;
+function isOfAnotherPush(status: OverrideStatus, look: Look, lastStep: number): boolean {
+  return isOfImage(status) && !isWrittenSince(look, status) && look.step < lastStep - 1;
 }
+
+/** Every other refusal is of the module, whatever is pushed. */
+const isOfImage = ({ message }: Pick<OverrideStatus, "message">) => /^validation/i.test(message);
 
 /** As late as an equal digest that was there before the patch counts: until then Deckhouse may not have looked. */
 const isRivals = (request: RenewRequest, status: OverrideStatus, look: Look, lastStep: number) =>
@@ -100,8 +110,22 @@ const isRivals = (request: RenewRequest, status: OverrideStatus, look: Look, las
 const knowsDigest = (request: RenewRequest) => request.digest !== null && !request.index;
 
 /** A download error counts when it is news since the patch, and from the second look on in any case: an identical one changes nothing. */
-const isNewError = (status: OverrideStatus, look: Look) =>
-  look.step >= 1 || status.message !== look.message || status.updatedAt !== look.updatedAt;
+const isNewError = (status: OverrideStatus, look: Look) => look.step >= 1 || isWrittenSince(look, status);
+
+const isWrittenSince = (look: Look, { message, updatedAt }: OverrideStatus) => message !== look.message || updatedAt !== look.updatedAt;
+
+/**
+ * Deckhouse may have looked before the tag named this push: Distribution tells of a push first and writes its tag then, and a mirror is late
+ * in its own way. Such a look leaves no trace, and the next one comes after the scan interval. So the nudge goes out once more,
+ * when a deploy that it began would most likely be over. Not where the status holds this push's digest already, or that of one that is
+ * later by the sender's clock: there it can only meet a deploy.
+ */
+function isUnseen({ nudge, digest, rival }: RenewRequest, { imageDigest }: OverrideStatus, { step }: Look, lastStep: number): boolean {
+  const isThere = imageDigest !== null && [digest, rival].includes(imageDigest);
+  return nudge === 0 && !isThere && step < lastStep && step >= Math.min(UNSEEN_LOOK, lastStep - 1);
+}
+
+const UNSEEN = "the override does not show this push yet: its tag may have been written after its webhook was sent, or a mirror is late";
 
 function pickedUp(request: RenewRequest, status: OverrideStatus, look: Look, now: Date): Outcome {
   const pushed = Date.parse(request.pushedAt ?? request.receivedAt);
@@ -135,19 +159,17 @@ async function startWatch(
   return "something";
 }
 
-async function renudge(request: RenewRequest, status: OverrideStatus, context: ConfirmContext): Promise<Outcome> {
-  const seconds = RENUDGE_SECONDS[request.retries] ?? 300;
+async function renudge(request: RenewRequest, message: string, seconds: number, context: ConfirmContext): Promise<Outcome> {
   const { look: _, ...rest } = request;
   const again: RenewRequest = {
     ...rest,
     kind: "renew",
     nudge: request.nudge + 1,
-    retries: request.retries + 1,
     attempt: 0,
     notBefore: null,
   };
   await context.send([{ body: encode(again), delaySeconds: seconds }]);
-  return { kind: "done", code: "RENUDGED", detail: { message: status.message.slice(0, 500), seconds } };
+  return { kind: "done", code: "RENUDGED", detail: { message: message.slice(0, 500), seconds } };
 }
 
 function nextLook(request: RenewRequest, look: Look, context: ConfirmContext): Outcome {
@@ -176,8 +198,8 @@ function atTheEnd(request: RenewRequest, status: OverrideStatus, look: Look, nam
     };
   }
   if (verdictOf(message) === "ok") {
-    const moved = status.updatedAt !== null && Date.parse(status.updatedAt) > Date.parse(look.patchedAt) + CLOCKS_DIFFER_MS;
-    if (knowsDigest(request) && moved) return superseded("Deckhouse deployed after the nudge, and another digest than this push's");
+    if (knowsDigest(request) && isDeployedSince(look, status))
+      return superseded("Deckhouse deployed after the nudge, and another digest than this push's");
     if (!knowsDigest(request) && named.image === null)
       return { kind: "done", code: "UNVERIFIED", detail: { digest: imageDigest, ...(named.why !== null && { why: named.why }) } };
   }
@@ -186,5 +208,9 @@ function atTheEnd(request: RenewRequest, status: OverrideStatus, look: Look, nam
     `override ${request.module} with tag ${request.tag} shows digest ${imageDigest ?? "none"}, wanted ${request.digest ?? named.image ?? "unknown"}${named.why === null ? "" : ` (${named.why})`}, message "${message.slice(0, 300)}"`,
   );
 }
+
+/** With the message `Ready` nothing else moves it. */
+const isDeployedSince = ({ patchedAt }: Look, { updatedAt }: OverrideStatus) =>
+  updatedAt !== null && Date.parse(updatedAt) > Date.parse(patchedAt) + CLOCKS_DIFFER_MS;
 
 const superseded = (why: string): Outcome => ({ kind: "done", code: "SUPERSEDED", detail: { why } });

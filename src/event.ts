@@ -71,7 +71,8 @@ const KINDS = ["renew", "confirm", "rescan"] as const;
  * `key` names the push (see {@link keyOf}); `nudge` is 0 at the edge and grows by one with a redrive or a repeated nudge;
  * `attempt` counts deferrals, `notBefore` carries a wait that is longer than the queue can delay;
  * `refusedSince` is the first 403 by RBAC since the API server last was away; `retries` counts repeated nudges after a download error.
- * `rival` is the digest of a nudged push that the sender's clock calls later than this one, where nothing else says so.
+ * `rival` is the digest of a nudged push that the sender's clock calls later than this one, where nothing else says so; or the one that
+ * Deckhouse deployed between this push's nudge and its repetition.
  */
 export const renewRequest = z.object({
   v: z.literal(1),

@@ -7,7 +7,7 @@ import { type Body, decodeBody } from "./body.ts";
 import type { RelayConfig, WebhookConfig } from "./config.ts";
 import { encode, imageOf, INDEX_TYPES, keyOf, type PushEvent, type RenewRequest } from "./event.ts";
 import { entryOf, type Note } from "./journal/journal.ts";
-import { CLOCKS_DIFFER_MS, RESCAN_GATHER_SECONDS } from "./limits.ts";
+import { CLOCKS_DIFFER_MS, RESCAN_GATHER_SECONDS, TAG_FOLLOWS_SECONDS } from "./limits.ts";
 import { createMatcher } from "./match.ts";
 import { ADVICE, type ErrorCode, type Outcome, RelayError, type SkipReason, toRelayError } from "./outcome.ts";
 import { type Handshake, pushesOf, type Reading } from "./providers/provider.ts";
@@ -167,9 +167,11 @@ async function keepUnparsed(delivery: Incoming, webhook: WebhookConfig, why: rea
 
 async function storeAll(delivery: Incoming, webhook: WebhookConfig, understood: Understanding, context: ReceiveContext, now: Date) {
   const byCluster = new Map<string, NewRecord[]>();
+  const tagSeconds = providerOf(webhook).tellsBeforeTag ? TAG_FOLLOWS_SECONDS : 0;
   for (const request of understood.requests) {
     const records = byCluster.get(request.cluster) ?? [];
-    records.push({ body: encode(request), ...(request.kind === "rescan" && { delaySeconds: RESCAN_GATHER_SECONDS }) });
+    const delaySeconds = request.kind === "rescan" ? RESCAN_GATHER_SECONDS : tagSeconds;
+    records.push({ body: encode(request), ...(delaySeconds > 0 && { delaySeconds }) });
     byCluster.set(request.cluster, records);
   }
   const writes: Promise<void>[] = [];

@@ -50,7 +50,7 @@ async function renewOnce(request: RenewRequest, context: RenewContext): Promise<
     return { kind: "done", code: "JOINED", detail: { coveredBy: newest.key } };
   }
   const isOlder = newest !== null && isLater(newest, request, context.now());
-  const rival = isOlder ? newest.digest : null;
+  const rival = isOlder ? newest.digest : request.rival;
 
   const wait = newest ? holdMs(newest, request, override, context) : 0;
   if (wait > 0) return { kind: "deferred", seconds: wait / 1000, why: "another nudge of this override is still being worked on" };

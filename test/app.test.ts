@@ -136,6 +136,17 @@ describe("a push", () => {
     expect(off.stored).toEqual([]);
   });
 
+  it("waits a second for its tag, where the registry tells of it first", async () => {
+    const e = edge();
+    expect(await e.post({ events: [event()] })).toMatchObject({ status: 202 });
+    expect(e.stored.map(({ record }) => record.delaySeconds)).toEqual([1, 1]);
+    const after = edge();
+    const resources = [{ digest: digestOf("a"), tag: "main", resource_url: "registry.example.com/deckhouse/modules/echo:main" }];
+    const body = { type: "PUSH_ARTIFACT", event_data: { resources, repository: { repo_full_name: "deckhouse/modules/echo" } } };
+    expect(await after.post(body, AUTH, "/hooks/harbor")).toMatchObject({ status: 202 });
+    expect(after.stored.map(({ record }) => record.delaySeconds)).toEqual([undefined, undefined]);
+  });
+
   it("is stored for every cluster that wants it, then answered 202 with its key", async () => {
     const e = edge();
     const answer = await e.post({ events: [event()] });

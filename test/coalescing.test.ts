@@ -98,8 +98,9 @@ it(
       expect(new Set(answers)).toEqual(new Set([202]));
       await after(1);
     }
-    // Deckhouse looks again by itself after each restart. Where it found the last push so, its nudge is held back, ten minutes at most.
-    for (let n = 0; n < 70; n++) await after(10);
+    // Deckhouse looks again by itself after each restart. Where it found the last push so, its nudge is held back, ten minutes at
+    // most behind the one before, which goes out once more after 90 s.
+    for (let n = 0; n < 85; n++) await after(10);
 
     expect(newest).toBe(digestOf(1000));
     expect([look()["mpo-relay/digest"], world.status()["imageDigest"]]).toEqual([newest, newest]);

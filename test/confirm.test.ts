@@ -21,6 +21,13 @@ async function nudged(part: Partial<RenewRequest> = {}) {
   return { ...world, record: request, atStep: (step: number) => ({ ...request, look: { ...look, step } }) };
 }
 
+/** The only record that was stored. */
+function renewIn([stored, ...more]: readonly { body: string }[]): RenewRequest {
+  const read = decode(stored?.body ?? "");
+  if (read.kind !== "request" || more.length > 0) throw new Error("not one record");
+  return read.request;
+}
+
 describe("confirm: taken over", () => {
   it("ends where another push's nudge, another tag or nothing is there", async () => {
     const world = await nudged();
@@ -90,8 +97,6 @@ describe("confirm: refused", () => {
     "The source not found",
     "The module does not have an active source",
     'ModuleSource "test" not found',
-    "Validation error: no module.yaml",
-    "validation failed: x",
   ])("reports %s from the second look on", async (message) => {
     const world = await nudged();
     world.cluster.set({ status: { message, imageDigest: null, updatedAt: null } });
@@ -100,6 +105,71 @@ describe("confirm: refused", () => {
       code: "REFUSED",
       detail: { message, advice: expect.any(String) },
     });
+  });
+
+  it.each(["Validation error: no module.yaml", "validation failed: x"])(
+    "asks again before it reports %s: the tag may have named another image",
+    async (message) => {
+      const world = await nudged();
+      world.cluster.set({ status: { message, imageDigest: digestOf("0"), updatedAt: at(3) } });
+      world.wait(10);
+      expect(await confirm(world.record, world.context)).toMatchObject({ code: "RENUDGED", detail: { message, seconds: 0 } });
+      await renew(renewIn(world.take()), world.context);
+      const again = renewIn(world.take());
+      world.cluster.set({ status: { message, imageDigest: digestOf("0"), updatedAt: at(15) } });
+      expect(await confirm(again, world.context)).toMatchObject({ kind: "deferred" });
+      expect(await confirm({ ...again, look: again.look && { ...again.look, step: 1 } }, world.context)).toMatchObject({ code: "REFUSED" });
+    },
+  );
+});
+
+describe("confirm: a push that the override does not show by 90 s", () => {
+  const looks = async (world: Awaited<ReturnType<typeof nudged>>, step: number) => confirm(world.atStep(step), world.context);
+
+  it("is nudged once more, since its tag may have been written after its webhook was sent", async () => {
+    const world = await nudged();
+    for (const step of [0, 1]) expect(await looks(world, step)).toMatchObject({ kind: "deferred" });
+    world.wait(90);
+    expect(await looks(world, 2)).toMatchObject({ code: "RENUDGED", detail: { seconds: 0, message: expect.stringContaining("tag") } });
+    const again = renewIn(world.take());
+    expect(again).toMatchObject({ kind: "renew", nudge: 1, retries: 0, rival: null });
+    expect(await renew(again, world.context)).toMatchObject({ code: "NUDGED", detail: { nudge: 1 } });
+    const followed = renewIn(world.take());
+    const step = (number: number) => ({ ...followed, look: followed.look && { ...followed.look, step: number } });
+    for (const each of [2, 3, 4]) expect(await confirm(step(each), world.context)).toMatchObject({ kind: "deferred" });
+    world.cluster.set({ status: ready("a", at(120)) });
+    expect(await confirm(step(2), world.context)).toMatchObject({ code: "PICKED_UP" });
+  });
+
+  it("also where it has never shown any", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: { message: "", imageDigest: null, updatedAt: null } });
+    expect(await looks(world, 2)).toMatchObject({ code: "RENUDGED" });
+  });
+
+  it("keeps in mind what Deckhouse deployed meanwhile", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: ready("b", at(20)) });
+    world.wait(90);
+    expect(await looks(world, 2)).toMatchObject({ code: "RENUDGED" });
+    const again = renewIn(world.take());
+    expect(again.rival).toBe(digestOf("b"));
+    await renew(again, world.context);
+    const followed = renewIn(world.take());
+    expect(await confirm({ ...followed, look: followed.look && { ...followed.look, step: 4 } }, world.context)).toMatchObject({
+      code: "SUPERSEDED",
+    });
+  });
+
+  it("is left alone where it waits for nothing: its digest, a later one by the sender's clock, or what the registry names is there", async () => {
+    const same = await nudged({ digest: digestOf("0") });
+    expect(await looks(same, 2)).toMatchObject({ kind: "deferred" });
+    const older = await nudged();
+    expect(await confirm({ ...older.atStep(2), rival: digestOf("0") }, older.context)).toMatchObject({ kind: "deferred" });
+    const bare = await nudged({ digest: null });
+    const registry = { resolve: async () => ({ digest: digestOf("0"), image: digestOf("0") }) };
+    expect(await confirm(bare.atStep(2), { ...bare.context, registry })).toMatchObject({ kind: "deferred" });
+    expect(await looks(bare, 2)).toMatchObject({ code: "RENUDGED" });
   });
 });
 
@@ -115,7 +185,7 @@ it("confirm does not take a validation message from before the patch for an answ
   for (const step of [1, 2, 3]) expect(await confirm(before(step), world.context)).toMatchObject({ kind: "deferred" });
   expect(await confirm(before(4), world.context)).toMatchObject({ code: "REFUSED" });
   world.cluster.set({ status: { ...status, updatedAt: at(5) } });
-  expect(await confirm(before(1), world.context)).toMatchObject({ code: "REFUSED" });
+  expect(await confirm({ ...before(1), nudge: 0 }, world.context)).toMatchObject({ code: "RENUDGED" });
 });
 
 describe("confirm: a download error", () => {
@@ -145,7 +215,7 @@ describe("confirm: a download error", () => {
 
 describe("confirm: looks", () => {
   it("come at 30 s, 90 s, 5, 15 and 60 minutes after the patch", async () => {
-    const world = await nudged();
+    const world = await nudged({ nudge: 1 });
     world.wait(10);
     const waits: number[] = [];
     for (let step = 0; step < LAST; step++) {
@@ -184,7 +254,7 @@ describe("confirm: a push that its sender's clock calls older than another", () 
 });
 
 it("confirm does not spend at once the looks that fell due in an outage", async () => {
-  const world = await nudged();
+  const world = await nudged({ nudge: 1 });
   world.wait(7200);
   const waits = [];
   for (const step of [0, 1, 2]) {

@@ -65,6 +65,16 @@ describe("the same where the relay can ask the registry", { timeout: 24 * 3_600_
   });
 });
 
+describe("the same where a push is told of before its tag names it", { timeout: 24 * 3_600_000 }, () => {
+  it(`in ${runs / 4} random schedules`, async () => {
+    await expectNone(range(first, runs / 4), { tagLateMs: 900 });
+  });
+
+  it(`by longer than it waits for it, in ${runs / 4} random schedules in which it can ask the registry`, async () => {
+    await expectNone(range(first, runs / 4), { tagLateMs: 5_000, lookUp: true });
+  });
+});
+
 describe("the same where nobody hears of every third push, and there is a sweep", { timeout: 24 * 3_600_000 }, () => {
   it(`in ${runs / 4} random schedules`, async () => {
     await expectNone(range(first, runs / 4), { lostPush: 0.33 });

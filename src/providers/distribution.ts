@@ -35,6 +35,7 @@ export const distribution: RegistryProvider<{ events: unknown[] }> = {
   auth: [{ kind: "token", header: "authorization", scheme: "Bearer" }],
   payload: z.object({ events: anyList }),
   pushes: ({ events }, delivery) => readEach(events, notification, (event) => toPush(event, delivery)),
+  tellsBeforeTag: true, // PutManifest: https://github.com/distribution/distribution/blob/main/registry/handlers/manifests.go
   redact: ["events.*.actor.user"], // a JWT, where the registry is GitLab's
 };
 

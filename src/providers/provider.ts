@@ -84,6 +84,8 @@ export interface RegistryProvider<P = unknown> {
    * the secret is in the path, since it carries no header of the sender's owner: answer it with nothing that a stranger must not learn.
    */
   handshake?(request: HandshakeRequest): Handshake | null;
+  /** It tells of a push first and writes the tag then: a nudge that is as fast as its delivery finds the image before. */
+  readonly tellsBeforeTag?: true;
   /** What `mpo-relay send` sends: the delivery that tells of this push. Not here where src/cli/setup/ has a file for this registry. */
   readonly sample?: (push: SamplePush) => Sample;
   /** Dotted paths (`*` on the way stands for all indexes) that are never stored or logged, for example a JWT in an actor field. */

@@ -1,9 +1,12 @@
 /** Manifests and tags: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests */
+import { setTimeout as sleep } from "node:timers/promises";
 import { DIGEST } from "../event.ts";
 import { RegistryError } from "./registry-error.ts";
 import { type Exchange, answer, body, methodNotAllowed } from "./registry-http.ts";
 import type { Manifest } from "./registry-manifest.ts";
 
+/** As Distribution does it: https://github.com/distribution/distribution/blob/main/registry/handlers/manifests.go (PutManifest) */
+const TAG_AFTER_MS = 20;
 const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 
 export async function handleManifest(exchange: Exchange): Promise<void> {
@@ -28,6 +31,10 @@ export async function handleManifest(exchange: Exchange): Promise<void> {
       const bytes = await body(request, store.manifestLimit);
       const manifest = store.putManifest(name, reference, request.headers["content-type"], bytes);
       emit({ action: "push", part: "manifests", ...described(manifest), ...tag });
+      if (!byDigest) {
+        await sleep(TAG_AFTER_MS);
+        store.tag(name, reference, manifest.digest);
+      }
       const location = `/v2/${name}/manifests/${manifest.digest}`;
       return answer(response, 201, null, { Location: location, "Docker-Content-Digest": manifest.digest });
     }

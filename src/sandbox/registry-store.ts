@@ -57,7 +57,7 @@ export class RegistryStore {
     return repository?.manifests.get(repository.tags.get(reference) ?? reference) ?? null;
   }
 
-  /** Stores a manifest under its digest, and under a tag where `reference` is one. Everything that it names must be here already. */
+  /** Stores a manifest under its digest; `reference` may be a tag, which {@link tag} writes. Everything that it names must be here already. */
   putManifest(name: string, reference: string, mediaType: string | undefined, bytes: Buffer): Manifest {
     const byDigest = reference.includes(":");
     const digest = digestOf(bytes, byDigest ? reference : "sha256:");
@@ -73,8 +73,13 @@ export class RegistryStore {
       this.#bytes += bytes.length;
       repository.manifests.set(digest, manifest);
     }
-    if (!byDigest) repository.tags.set(reference, digest);
     return manifest;
+  }
+
+  /** Nothing, where the manifest had to make room meanwhile. */
+  tag(name: string, tag: string, digest: string): void {
+    const repository = this.#repository(name);
+    if (repository.manifests.has(digest)) repository.tags.set(tag, digest);
   }
 
   /** A digest takes its tags along; a tag goes alone. False where there is nothing of that name. */

@@ -83,6 +83,7 @@ function faultsOf(random: Random): Faults {
     replicaBehindMs: 0,
     lostPush: 0,
     lookUp: false,
+    tagLateMs: 0,
   };
 }
 
@@ -108,10 +109,15 @@ function planModule(
   cluster.create(module, "main", digestOf("A"));
   deckhouse.files.set(module, digestOf("A"));
 
+  let moved = 0;
   const push = (tag: string, content: string) => {
     const made: Push = { number: audit.pushes.length + 1, module, tag, content, isIndex, kind, at: timeline.now, keys: new Set() };
     tell?.(`push ${made.number} of ${module}:${tag}: ${content} (${kind}${isIndex ? ", index" : ""})`);
-    registry.move(module, tag, content, isIndex);
+    const move = () => registry.move(module, tag, content, isIndex);
+    if (faults.tagLateMs > 0) {
+      moved = Math.max(moved, timeline.now + random.between(0, faults.tagLateMs)); // one after the other
+      timeline.at(moved - timeline.now, move);
+    } else move();
     audit.pushes.push(made);
     if (faults.lostPush > 0 && random.chance(faults.lostPush)) tell?.(`nobody hears of push ${made.number}`);
     else senders.tell(made, webhooks);

@@ -41,6 +41,8 @@ export interface Faults {
   readonly lostPush: number;
   /** The relay can ask the registry what a tag names. */
   readonly lookUp: boolean;
+  /** A push is told of before its tag names it, which follows within so long: Distribution does so, and so does whatever a mirror serves. */
+  readonly tagLateMs: number;
 }
 
 export interface World {
