@@ -8,7 +8,7 @@ import { type Cluster, standIn } from "./cluster.ts";
 import { type Deckhouse, startDeckhouse } from "./deckhouse.ts";
 import type { Figure } from "./figures.ts";
 import { recordLines, startServe } from "./relay.ts";
-import { type Push, pushes, Sender } from "./sender.ts";
+import { type Push, pushOf, Sender } from "./sender.ts";
 import { memoryOf, type Options, say, type Started } from "./world.ts";
 
 const OVERRIDES = 100;
@@ -73,7 +73,6 @@ async function run(cluster: Cluster, relay: Started, modules: readonly string[],
 
 /** Pushes of one module follow each other, as a registry sends them; those of several go side by side. */
 async function sendAll(port: number, modules: readonly string[], total: number, last: Map<string, Push & { key: string }>): Promise<void> {
-  const pushOf = await pushes();
   const sender = new Sender(`http://127.0.0.1:${port}/hooks/bench`);
   let next = 0;
   const lane = async () => {

@@ -4,7 +4,7 @@ import { startDeckhouse } from "./deckhouse.ts";
 import { standIn } from "./cluster.ts";
 import type { Figure } from "./figures.ts";
 import { startServe } from "./relay.ts";
-import { type Push, pushes, Sender } from "./sender.ts";
+import { type Push, pushOf, Sender } from "./sender.ts";
 import { cpuOf, memoryOf, type Options, say, type Started } from "./world.ts";
 
 const PER_SECOND = 100;
@@ -63,7 +63,6 @@ async function during(relay: Started, work: () => Promise<void>): Promise<{ shar
 
 /** Every tick its part of the pushes, whether or not those before are answered: a registry does not wait for us either. */
 async function sendSteadily(port: number, modules: readonly string[], seconds: number, last: Map<string, Push>): Promise<void> {
-  const pushOf = await pushes();
   const sender = new Sender(`http://127.0.0.1:${port}/hooks/bench`);
   const sent: Promise<string | Error>[] = [];
   const started = Date.now();

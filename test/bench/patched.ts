@@ -7,7 +7,7 @@ import { type Cluster, realOne, standIn } from "./cluster.ts";
 import { startDeckhouse } from "./deckhouse.ts";
 import { type Figure, median, percentile } from "./figures.ts";
 import { startServe } from "./relay.ts";
-import { pushes, Sender, TAG } from "./sender.ts";
+import { pushOf, Sender, TAG } from "./sender.ts";
 import { type Options, say } from "./world.ts";
 
 const WARM_UP = 50;
@@ -82,7 +82,6 @@ export interface Pusher {
 }
 
 export async function createPusher(cluster: Cluster, port: number): Promise<Pusher> {
-  const pushOf = await pushes();
   const sender = new Sender(`http://127.0.0.1:${port}/hooks/bench`);
   const tags = new Map<string, { readonly digest: string }>();
   const waiting = new Map<string, (isPickedUp: boolean) => void>();

@@ -16,7 +16,7 @@ export async function startServe(name: string, cluster: Cluster, options: ServeO
   const configuration = async (port: number) => {
     const file = await place(name, "relay.json");
     const config = {
-      webhooks: { bench: { provider: "distribution", secret: "env:BENCH_SECRET" } },
+      webhooks: { bench: { provider: "generic", auth: "token", secret: "env:BENCH_SECRET" } },
       sources: [{ repo: SOURCE }],
       clusters: Object.fromEntries(
         Object.entries({ dev: await cluster.kubernetes(), ...options.others }).map(([each, kubernetes]) => [
