@@ -121,6 +121,26 @@ describe("what is made of them for clusters", () => {
   });
 });
 
+describe("the pods of infra/cluster", () => {
+  const read = (path: string): unknown => parse(readFileSync(join(import.meta.dirname, "../infra/cluster", path), "utf8"));
+  const container = z.looseObject({ ports: z.array(z.object({ name: z.string(), containerPort: z.int() })) });
+  const pods = z.looseObject({
+    spec: z.looseObject({ template: z.looseObject({ spec: z.looseObject({ containers: z.tuple([container]) }) }) }),
+  });
+  const monitor = z.looseObject({ spec: z.looseObject({ podMetricsEndpoints: z.tuple([z.object({ port: z.string() })]) }) });
+
+  it.each([
+    ["serve", "relay.yaml"],
+    ["worker", "worker.yaml"],
+  ])("of %s serve /metrics where the PodMonitor looks, and not on loopback", (overlay, config) => {
+    const [{ port }] = monitor.parse(read("monitoring/scrape/pod-monitor.yaml")).spec.podMetricsEndpoints;
+    const [{ ports }] = pods.parse(read(`${overlay}/deployment.yaml`)).spec.template.spec.containers;
+    const found = ports.find(({ name }) => name === port)?.containerPort;
+    expect(found).toBeDefined();
+    expect(read(`${overlay}/${config}`)).toMatchObject({ admin: { host: "0.0.0.0", port: found } });
+  });
+});
+
 describe("the two alerts of alarms", () => {
   const [critical = "", rest = ""] = alertsOf().flatMap(({ expr }) => /code[=!]~"([^"]+)"/.exec(expr)?.[1] ?? []);
 
