@@ -99,7 +99,14 @@ describe("the namespace", () => {
     });
     const all = of(/^NetworkPolicy$/, policy).map(({ spec }) => spec);
     expect(all).toContainEqual({ podSelector: {}, policyTypes: ["Ingress"], ingress: [] });
-    expect(all.flatMap(({ ingress }) => ingress)).toEqual([{ ports: [{ protocol: "TCP", port: "http" }] }]);
+    const prometheus = {
+      namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "monitoring" } },
+      podSelector: { matchLabels: { "app.kubernetes.io/name": "prometheus" } },
+    };
+    const letIn = all.flatMap(({ ingress }) => ingress);
+    expect(letIn).toHaveLength(2);
+    expect(letIn).toContainEqual({ ports: [{ protocol: "TCP", port: "http" }] });
+    expect(letIn).toContainEqual({ from: [prometheus], ports: [{ protocol: "TCP", port: "metrics" }] });
   });
 
   it("shows itself by an Ingress with TLS, and by no port of a node", () => {

@@ -1,10 +1,15 @@
 /** Alert rules, dashboard and runbook against the code: each metric, label and code in them is one that there is, and each alarm has its page. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import * as z from "zod";
 import { METRICS, type Metric } from "../src/metrics/table.ts";
 import { logTo } from "../src/observe.ts";
 import { DONE_CODES, isErrorCode, SKIP_REASONS, SWEEP_STATES } from "../src/outcome.ts";
 import { mpoRelay } from "./support/cli.ts";
 import { alarmCodes, alertsOf, dashboardOf, expressions, groupedBy, pagesOf, selectorsIn } from "./support/monitoring.ts";
+import { manifests } from "./support/monitoring-manifests.ts";
 
 /** As Prometheus knows them. A histogram is three. */
 const metrics = new Map(
@@ -28,6 +33,9 @@ const VALUES: Readonly<Record<string, (value: string) => boolean>> = {
   webhook: (value) => value === "$webhook",
   cluster: (value) => value === "$cluster",
 };
+
+const made = manifests();
+const groupsOf = z.array(z.looseObject({ rules: z.array(z.looseObject({ labels: z.record(z.string(), z.string()).optional() })) }));
 
 describe("each metric, label and value is one that there is", () => {
   const all = expressions();
@@ -75,6 +83,61 @@ describe("the dashboard", () => {
       expect(over, title).toEqual([]);
     }
     expect(panels.filter(({ targets }) => targets.length > 0).length).toBeGreaterThan(10);
+  });
+
+  it("asks the Prometheus that its variable names, by the name that Deckhouse's linter asks for (dmt, templates: grafana-dashboards)", () => {
+    const sources: unknown[] = [];
+    JSON.parse(made["module/monitoring/grafana-dashboards/applications/mpo-relay.json"], (key, value: unknown) => {
+      if (key === "datasource") sources.push(value);
+      return value;
+    });
+    expect(sources.length).toBeGreaterThan(20);
+    for (const source of sources) expect(source).toEqual({ type: "prometheus", uid: "${ds_prometheus}" });
+    expect(dashboardOf().templating.list[0]).toEqual({ name: "ds_prometheus", type: "datasource", query: "prometheus" });
+  });
+});
+
+describe("what is made of them for clusters", () => {
+  it.each(Object.entries(made))("infra/%s is as it is written from them: npm run monitoring", async (path, text) => {
+    await expect(text).toMatchFileSnapshot(`../infra/${path}`);
+  });
+
+  it("has every rule as it stands, and for Deckhouse its own scale beside ours", () => {
+    const groups = groupsOf.parse(parse(readFileSync(join(import.meta.dirname, "../infra/monitoring/rules.yml"), "utf8")).groups);
+    const levelled = groups.map(({ rules, ...group }) => ({
+      ...group,
+      rules: rules.map((rule) => {
+        const level = { severity_level: rule.labels?.["severity"] === "critical" ? "5" : "6", tier: "cluster" };
+        return { ...rule, ...(rule.labels && { labels: { ...rule.labels, ...level } }) };
+      }),
+    }));
+    expect(groups.flatMap(({ rules }) => rules).length).toBeGreaterThan(10);
+    expect(parse(made["cluster/monitoring/operator/rules.yaml"])).toMatchObject({ kind: "PrometheusRule", spec: { groups } });
+    expect(parse(made["cluster/monitoring/deckhouse/rules.yaml"])).toMatchObject({
+      kind: "CustomPrometheusRules",
+      spec: { groups: levelled },
+    });
+    expect(parse(made["module/monitoring/prometheus-rules/relay.yaml"])).toEqual(levelled);
+  });
+});
+
+describe("the pods of infra/cluster", () => {
+  const read = (path: string): unknown => parse(readFileSync(join(import.meta.dirname, "../infra/cluster", path), "utf8"));
+  const container = z.looseObject({ ports: z.array(z.object({ name: z.string(), containerPort: z.int() })) });
+  const pods = z.looseObject({
+    spec: z.looseObject({ template: z.looseObject({ spec: z.looseObject({ containers: z.tuple([container]) }) }) }),
+  });
+  const monitor = z.looseObject({ spec: z.looseObject({ podMetricsEndpoints: z.tuple([z.object({ port: z.string() })]) }) });
+
+  it.each([
+    ["serve", "relay.yaml"],
+    ["worker", "worker.yaml"],
+  ])("of %s serve /metrics where the PodMonitor looks, and not on loopback", (overlay, config) => {
+    const [{ port }] = monitor.parse(read("monitoring/scrape/pod-monitor.yaml")).spec.podMetricsEndpoints;
+    const [{ ports }] = pods.parse(read(`${overlay}/deployment.yaml`)).spec.template.spec.containers;
+    const found = ports.find(({ name }) => name === port)?.containerPort;
+    expect(found).toBeDefined();
+    expect(read(`${overlay}/${config}`)).toMatchObject({ admin: { host: "0.0.0.0", port: found } });
   });
 });
 

@@ -19,7 +19,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const MODULE = join(root, "infra/module");
 /** What Deckhouse reads of a release before it installs it. */
 const TOLD = ["module.yaml", "openapi/", "docs/"];
-const PAGES = ["README.md", "CHANGELOG.md", "LICENSE", "infra/registries", "infra/cluster"];
+const PAGES = ["README.md", "CHANGELOG.md", "LICENSE", "infra/registries", "infra/cluster", "infra/monitoring"];
 /** What somebody who tried the overlays in this checkout left in them. */
 const isSecret = (path) => /\.(?:secret|token|crt|key)$/.test(path);
 

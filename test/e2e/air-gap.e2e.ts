@@ -75,6 +75,7 @@ test("holds what is needed and no more, and the same comes of the same", async (
       "infra/module.md",
       "infra/air-gap.md",
       "infra/cluster/serve/deployment.yaml",
+      "infra/monitoring/kustomization.yaml", // infra/cluster/monitoring takes the dashboard from there
     ]),
   );
   expect(files.filter((path) => /\.(?:secret|token|crt|key|ts)$/.test(path))).toEqual([]);

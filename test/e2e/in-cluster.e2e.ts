@@ -22,6 +22,8 @@ const MODULES = ["echo", "other", "third"];
 const TUNING = { cooldown: "500ms", looks: ["500ms", "1s", "2s", "5s", "10s", "20s"] };
 const STRICT = "--validate=strict";
 const NAMESPACE = "mpo-relay";
+/** Each pod has a network of its own, and here all have one. */
+const ADMIN = "127.0.0.1:0";
 
 let world: World;
 let kubectl: Kubectl;
@@ -41,11 +43,11 @@ beforeAll(async () => {
   await cp(join(import.meta.dirname, "../../infra/cluster"), folder, { recursive: true });
   const { hostname, port } = new URL(world.relayUrl);
   await rewrite("serve/relay.yaml", (config) => {
-    Object.assign(config, { listen: { host: hostname, port: Number(port) }, tuning: TUNING });
+    Object.assign(config, { listen: { host: hostname, port: Number(port) }, admin: ADMIN, tuning: TUNING });
     Object.assign(config.sources?.[0] ?? {}, { repo: world.image("").replace("/:main", ""), name: "test" });
   });
   await rewrite("worker/worker.yaml", (config) => {
-    Object.assign(config, { tuning: TUNING });
+    Object.assign(config, { admin: ADMIN, tuning: TUNING });
     Object.assign(config.clusters["stage"] ?? {}, { queue: `hub:https://127.0.0.1:${hubPort}` });
   });
   const { ca, cert, key } = await makeCertificates();

@@ -3,14 +3,13 @@
  * to the real API server. Deckhouse itself and its linter are not here: the API server reads the schema as one of a resource of its own.
  */
 import { type KubernetesObject, KubernetesObjectApi, loadYaml } from "@kubernetes/client-node";
-import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import * as z from "zod";
-import { METRICS } from "../../src/metrics/table.ts";
 import { run, temporaryFolder } from "./parts/child.ts";
-import { crds, monitoringCrds, rescanRights, rights } from "./parts/crds.ts";
+import { applyMonitoringCrds, crds, rescanRights, rights } from "./parts/crds.ts";
 import { type Helm, type Manifest, objectsIn, openHelm } from "./parts/helm.ts";
 import { type KubeApiserver, startKubeApiserver } from "./parts/kube-apiserver.ts";
 import { conform } from "./parts/kubeconform.ts";
@@ -21,7 +20,14 @@ const MODULE = join(ROOT, "infra/module");
 const CLI = join(ROOT, "dist/cli.js");
 const DIGEST = `sha256:${"a".repeat(64)}`;
 const REPO = "registry.example.com/deckhouse/modules";
-const UNKNOWN = ["PodMonitor", "PrometheusRule", "ClusterObservabilityMetricsRulesGroup"];
+/** What kubeconform knows not: the kinds of the cluster's monitoring. */
+const MONITORING = [
+  "PodMonitor",
+  "PrometheusRule",
+  "ClusterObservabilityMetricsRulesGroup",
+  "GrafanaDashboardDefinition",
+  "ClusterObservabilityDashboard",
+];
 const STRICT = "--validate=strict";
 
 const SERVE = {
@@ -130,11 +136,9 @@ beforeAll(async () => {
   kubectl = opened.kubectl;
   stops.push(opened.close);
   helm = await openHelm();
-  await kube.apply([...(await crds("v1alpha2")), ...(await monitoringCrds()), await settingsCrd()]);
+  await kube.apply([...(await crds("v1alpha2")), await settingsCrd()]);
   await kube.served("module.example.com", "v1", "settings");
-  await kube.served("monitoring.coreos.com", "v1", "prometheusrules");
-  await kube.served("monitoring.coreos.com", "v1", "podmonitors");
-  await kube.served("observability.deckhouse.io", "v1alpha1", "clusterobservabilitymetricsrulesgroups");
+  await applyMonitoringCrds(kube);
 }, 120_000);
 afterAll(async () => {
   for (const stop of stops.toReversed()) await stop();
@@ -290,7 +294,7 @@ describe.each<[string, object]>(Object.entries(SETS))("the templates with %s", (
     await helm.lint(MODULE, await valuesOf(settings));
     const objects = objectsIn(manifests);
     expect(objects.length).toBeGreaterThan(8);
-    expect(await conform(await fileOf(manifests), UNKNOWN)).toEqual({ valid: objects.length - 2, skipped: 2 });
+    expect(await conform(await fileOf(manifests), MONITORING)).toEqual({ valid: objects.length - 4, skipped: 4 });
   });
 
   test("are taken by the API server, field by field; a second time nothing changes", async () => {
@@ -371,7 +375,7 @@ describe("what is rendered", () => {
   ] as const)("%s runs as in infra/cluster", async (overlay, settings) => {
     const theirs = deployed.parse(parse(await readFile(join(ROOT, "infra/cluster", overlay, "deployment.yaml"), "utf8"))).spec.template
       .spec;
-    const ours = deploymentIn(objectsIn(await render({ ...settings, metrics: false }))).spec.template.spec;
+    const ours = deploymentIn(objectsIn(await render(settings))).spec.template.spec;
     const { image: _, args, volumeMounts, resources, env: ___, imagePullPolicy: ____, ...container } = ours.containers[0];
     const { image: __, args: theirArgs, volumeMounts: theirMounts, resources: theirResources, env: _____, ...their } = theirs.containers[0];
     expect(container).toEqual(their);
@@ -427,44 +431,75 @@ describe("what is rendered", () => {
     await expect(render(settings, global)).rejects.toThrow(why);
   });
 
-  test("monitoring is of the kinds that the cluster's monitoring reads", async () => {
-    const chart = join(folder, "with-dashboard");
-    await cp(MODULE, chart, { recursive: true });
-    await mkdir(join(chart, "monitoring/grafana-dashboards"), { recursive: true });
-    await writeFile(join(chart, "monitoring/grafana-dashboards/relay.json"), JSON.stringify({ title: "{{ pushes }}" }));
-    const kinds = async (global: Parameters<typeof valuesOf>[1]) => {
-      const objects = objectsIn(await render(SERVE, global, chart));
-      const dashboard = objects.find(({ kind }) => kind === "GrafanaDashboardDefinition");
-      if (dashboard) expect(dashboard).toMatchObject({ spec: { definition: expect.stringContaining("{{ pushes }}") } });
-      const rules = objects.filter(({ kind }) => UNKNOWN.includes(kind));
-      return new Set([...rules, ...(dashboard ? [dashboard] : [])].map(({ kind }) => kind));
-    };
-    const cert = "cert-manager";
-    expect(await kinds({})).toEqual(new Set(["PrometheusRule", "PodMonitor", "GrafanaDashboardDefinition"]));
-    expect(await kinds({ enabledModules: [cert] })).toEqual(new Set());
-    const observability = {
-      enabledModules: [cert, "observability"],
-      apiVersions: ["observability.deckhouse.io/v1alpha1/ClusterObservabilityMetricsRulesGroup"],
-    };
-    expect(await kinds(observability)).toEqual(new Set(["ClusterObservabilityMetricsRulesGroup"]));
-    await kubectl("apply", "-f", await fileOf(await render(AT_HUB, observability)), STRICT);
+  const OBSERVABILITY = {
+    enabledModules: ["cert-manager", "prometheus-crd", "operator-prometheus-crd", "observability"],
+    apiVersions: ["MetricsRulesGroup", "Dashboard"].map((kind) => `observability.deckhouse.io/v1alpha1/ClusterObservability${kind}`),
+  };
+  const monitoringIn = async (settings: object, global: Parameters<typeof valuesOf>[1] = {}) =>
+    objectsIn(await render(settings, global)).filter(({ kind }) => MONITORING.includes(kind));
+  const DEPLOYMENT = "PrometheusRule mpo-relay-deployment";
+  const RULES = [DEPLOYMENT, "PrometheusRule mpo-relay-relay"];
+  const DASHBOARD = "GrafanaDashboardDefinition mpo-relay";
+  test.each<[string, object, Parameters<typeof valuesOf>[1], string[]]>([
+    ["all", {}, {}, [...RULES, "PodMonitor mpo-relay", DASHBOARD]],
+    ["no rules", { alerts: false }, {}, ["PodMonitor mpo-relay", DASHBOARD]],
+    ["no dashboard", { dashboard: false }, {}, [...RULES, "PodMonitor mpo-relay"]],
+    ["nothing that asks for what nobody may read", { metrics: false }, {}, [DEPLOYMENT]],
+    ["nothing", { metrics: false, alerts: false }, {}, []],
+    ["nothing where there is no monitoring", {}, { enabledModules: ["cert-manager"] }, []],
+    [
+      "the newer kinds where the cluster has them",
+      {},
+      OBSERVABILITY,
+      [
+        "ClusterObservabilityMetricsRulesGroup mpo-relay-deployment-0",
+        "ClusterObservabilityMetricsRulesGroup mpo-relay-relay-0",
+        "PodMonitor mpo-relay",
+        DASHBOARD,
+        "ClusterObservabilityDashboard mpo-relay",
+      ],
+    ],
+  ])("monitoring is %s", async (_what, settings, global, expected) => {
+    const objects = await monitoringIn({ ...SERVE, ...settings }, global);
+    expect(objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`).toSorted()).toEqual(expected.toSorted());
+  });
+
+  test("the newer kinds are taken by the API server, and the older dashboard is not made one once more", async () => {
+    await kubectl("apply", "-f", await fileOf(await render(AT_HUB, OBSERVABILITY)), STRICT);
+    const skip = "observability.deckhouse.io/skip-dashboard-conversion";
+    const older = async (global: Parameters<typeof valuesOf>[1]) =>
+      named(await monitoringIn(AT_HUB, global), "GrafanaDashboardDefinition").metadata.labels;
+    expect(await older(OBSERVABILITY)).toHaveProperty([skip]);
+    expect(await older({})).not.toHaveProperty([skip]);
+  });
+
+  test("dashboards and rules are those of infra/monitoring", async () => {
+    const dashboard: unknown = JSON.parse(await readFile(join(ROOT, "infra/monitoring/dashboard.json"), "utf8"));
+    const definition = z.looseObject({ spec: z.looseObject({ definition: z.string() }) });
+    for (const kind of ["GrafanaDashboardDefinition", "ClusterObservabilityDashboard"])
+      expect(JSON.parse(definition.parse(named(await monitoringIn(SERVE, OBSERVABILITY), kind)).spec.definition)).toEqual(dashboard);
+    const rule = z.object({ record: z.string().optional(), alert: z.string().optional(), expr: z.string() });
+    const group = z.looseObject({ rules: z.array(rule) });
+    const { groups } = z.object({ groups: z.array(group) }).parse(parse(await readFile(join(ROOT, "infra/monitoring/rules.yml"), "utf8")));
+    const older = named(await monitoringIn(SERVE), "PrometheusRule", "mpo-relay-relay");
+    const newer = named(await monitoringIn(SERVE, OBSERVABILITY), "ClusterObservabilityMetricsRulesGroup", "mpo-relay-relay-0");
+    expect(z.looseObject({ spec: z.looseObject({ groups: z.array(group) }) }).parse(older).spec.groups).toEqual(groups);
+    expect(z.looseObject({ spec: group }).parse(newer).spec.rules).toEqual(groups.flatMap(({ rules }) => rules));
   });
 });
 
-test("rules ask for what the relay counts, and Prometheus alone may read it", async () => {
-  const rules = await readFile(join(MODULE, "monitoring/prometheus-rules/relay.yaml"), "utf8");
-  const asked = new Set(rules.match(/mpo_relay_\w+/g));
-  const known = new Set<string>(Object.values(METRICS).map(({ name }) => name));
-  expect(asked.size).toBeGreaterThan(1);
-  expect([...asked].filter((name) => !known.has(name))).toEqual([]);
-
+test("Prometheus alone may read what the relay counts, and nobody with `metrics: false`", async () => {
   const objects = objectsIn(await render(AT_HUB));
   expect(parse(configIn(objects))).toMatchObject({ admin: { host: "0.0.0.0", port: 9090 } });
-  const from = [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "d8-monitoring" } } }];
-  expect(named(objects, "NetworkPolicy", "metrics-in")).toMatchObject({ spec: { ingress: [{ from, ports: [{ port: "metrics" }] }] } });
+  const prometheus = {
+    namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "d8-monitoring" } },
+    podSelector: { matchLabels: { "app.kubernetes.io/name": "prometheus" } },
+  };
+  expect(named(objects, "NetworkPolicy", "metrics-in")).toMatchObject({
+    spec: { ingress: [{ from: [prometheus], ports: [{ port: "metrics" }] }] },
+  });
   const without = objectsIn(await render({ ...AT_HUB, metrics: false }));
   expect(parse(configIn(without))).not.toHaveProperty("admin");
-  expect(without.filter(({ kind }) => kind === "PodMonitor")).toEqual([]);
   expect(without.filter(({ kind }) => kind === "NetworkPolicy").map(({ metadata }) => metadata.name)).toEqual(["nobody-in"]);
 });
 
@@ -475,7 +510,7 @@ test("a misspelt field in a template is found twice: by kubeconform and by the A
   const text = await readFile(file, "utf8");
   await writeFile(file, text.replace("readOnlyRootFilesystem", "readOnlyRootFileSystem"));
   const manifests = await fileOf(await render(SERVE, {}, chart));
-  await expect(conform(manifests, UNKNOWN)).rejects.toThrow("readOnlyRootFileSystem");
+  await expect(conform(manifests, MONITORING)).rejects.toThrow("readOnlyRootFileSystem");
   await expect(kubectl("apply", "-f", manifests, STRICT, "--dry-run=server")).rejects.toThrow("readOnlyRootFileSystem");
 });
 

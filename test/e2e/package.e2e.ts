@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import * as z from "zod";
 import { run, temporaryFolder } from "./parts/child.ts";
-import { say } from "./parts/cache.ts";
+import { install, say } from "./parts/cache.ts";
+import { kubectl } from "./parts/kubectl.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const packed = z.tuple([z.object({ filename: z.string(), size: z.number(), files: z.array(z.object({ path: z.string() })) })]);
@@ -36,6 +37,11 @@ test("the package holds the program and its pages, is small, and runs by npx in 
   await writeFile(join(empty, "package.json"), "{}");
   const quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"];
   await run("npm", ["install", ...quiet, join(folder.path, filename)], { cwd: empty });
+  const program = join(await install(kubectl), "kubectl");
+  for (const overlay of ["operator", "deckhouse"])
+    expect(await run(program, ["kustomize", join(empty, "node_modules/mpo-relay/infra/cluster/monitoring", overlay)])).toContain(
+      "PodMonitor",
+    );
   const { version } = z.object({ version: z.string() }).parse(JSON.parse(await readFile(join(ROOT, "package.json"), "utf8")));
   expect((await run("npx", ["mpo-relay", "--version"], { cwd: empty })).trim()).toBe(version);
   await writeFile(join(empty, "registry.secret"), "0123456789abcdef0123456789abcdef");

@@ -30,7 +30,7 @@ const dashboardFile = z.object({
       targets: z.array(z.object({ expr: z.string() })).default([]),
     }),
   ),
-  templating: z.object({ list: z.array(z.object({ query: z.string() })) }),
+  templating: z.object({ list: z.array(z.object({ name: z.string(), type: z.string(), query: z.string() })) }),
 });
 export const dashboardOf = () => dashboardFile.parse(JSON.parse(read("infra/monitoring/dashboard.json")));
 

@@ -3,6 +3,8 @@ import { type KubernetesObject, loadAllYaml, loadYaml } from "@kubernetes/client
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
+import type { KubeApiserver } from "./kube-apiserver.ts";
+import { operatorCrds } from "./prometheus-operator.ts";
 
 const CRDS = join(import.meta.dirname, "../crds");
 const RIGHTS = join(import.meta.dirname, "../../../infra/cluster");
@@ -13,8 +15,20 @@ export async function crds(overrides: "v1alpha1" | "v1alpha2"): Promise<Kubernet
   return (await Promise.all(files.map((file) => objectsOf(join(CRDS, file))))).flat();
 }
 
-/** What the platform's monitoring reads. */
-export const monitoringCrds = () => objectsOf(join(CRDS, "monitoring.yaml"));
+/** What a cluster's monitoring reads: the operator's own definitions, and for Deckhouse's kinds ours. */
+export async function applyMonitoringCrds(kube: KubeApiserver): Promise<void> {
+  const all = [...(await operatorCrds()), ...(await objectsOf(join(CRDS, "monitoring-deckhouse.yaml")))];
+  await kube.apply(all);
+  for (const { spec } of all.map((each) => definition.parse(each)))
+    for (const { name } of spec.versions.filter(({ served }) => served)) await kube.served(spec.group, name, spec.names.plural);
+}
+const definition = z.object({
+  spec: z.object({
+    group: z.string(),
+    names: z.object({ plural: z.string() }),
+    versions: z.array(z.object({ name: z.string(), served: z.boolean() })),
+  }),
+});
 
 const kustomization = z.object({ resources: z.array(z.string()) });
 

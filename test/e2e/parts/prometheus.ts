@@ -15,20 +15,25 @@ export async function promtool(...args: readonly string[]): Promise<void> {
 
 const answer = z.object({ data: z.object({ alerts: z.array(z.object({ labels: z.record(z.string(), z.string()), state: z.string() })) }) });
 export interface Prometheus {
-  /** The labels of alerts that fire now. */
-  firing(): Promise<Record<string, string>[]>;
+  /** The labels of alerts that fire now, or are in another state. */
+  firing(state?: "firing" | "pending"): Promise<Record<string, string>[]>;
+  /** An answer of its API: https://prometheus.io/docs/prometheus/latest/querying/api/ */
+  get(path: string): Promise<unknown>;
   stop(): Promise<void>;
 }
 
-/** Scrapes `targets` (`host:port`) and looks at the rules every second. */
-export async function startPrometheus(options: { rules: string; targets: readonly string[] }): Promise<Prometheus> {
+/** Scrapes `targets` (`host:port`) and looks at the rules every second; or does what its own configuration says. */
+export async function startPrometheus(options: { rules: string; targets: readonly string[] } | { config: object }): Promise<Prometheus> {
   const folder = await temporaryFolder("prometheus");
   const port = await freePort();
-  const config = {
-    global: { scrape_interval: "1s", evaluation_interval: "1s" },
-    rule_files: [options.rules],
-    scrape_configs: [{ job_name: "mpo-relay", static_configs: [{ targets: options.targets }] }],
-  };
+  const config =
+    "config" in options
+      ? options.config
+      : {
+          global: { scrape_interval: "1s", evaluation_interval: "1s" },
+          rule_files: [options.rules],
+          scrape_configs: [{ job_name: "mpo-relay", static_configs: [{ targets: options.targets }] }],
+        };
   const file = join(folder.path, "prometheus.yml");
   await writeFile(file, JSON.stringify(config));
   const url = `http://127.0.0.1:${port}`;
@@ -40,10 +45,12 @@ export async function startPrometheus(options: { rules: string; targets: readonl
     log: join(folder.path, "log"),
     ready: async () => (await fetch(`${url}/-/ready`)).ok,
   });
+  const get = async (path: string): Promise<unknown> => (await fetch(`${url}/api/v1/${path}`)).json();
   return {
-    async firing() {
-      const { alerts } = answer.parse(await (await fetch(`${url}/api/v1/alerts`)).json()).data;
-      return alerts.filter(({ state }) => state === "firing").map(({ labels }) => labels);
+    get,
+    async firing(wanted = "firing") {
+      const { alerts } = answer.parse(await get("alerts")).data;
+      return alerts.filter(({ state }) => state === wanted).map(({ labels }) => labels);
     },
     async stop() {
       await service.stop();
