@@ -150,8 +150,6 @@ function unpackedBy({ unpack }: { unpack: typeof gunzipSync }, buffer: Buffer): 
 
 /** Without the given paths and without tokens; where there are none, the same buffer. */
 function cleaned(buffer: Buffer, paths: readonly string[]): Buffer {
-  // in UTF-16 no expression below finds them, and no registry writes JSON so
-  if (buffer.includes("e\0y\0J")) throw notKept(buffer, "holds a token in UTF-16");
   const plain = withoutTokens(buffer);
   if (paths.length === 0) return plain;
   let json: unknown;
@@ -173,12 +171,17 @@ const notKept = ({ length }: Buffer, why: string) =>
 
 /** A JSON Web Token is a credential wherever it stands, also in a body that is cut off, or where no path expects it. Latin-1 keeps all other bytes. */
 function withoutTokens(buffer: Buffer): Buffer {
-  if (!buffer.includes("eyJ")) return buffer;
+  if (!buffer.includes("eyJ") && !buffer.includes(inUtf16("eyJ"))) return buffer;
   const text = buffer.toString("latin1");
   // from word boundaries on, and in two steps: one expression for both would take quadratic time for a body of nothing but eyJeyJ…
-  const without = text.replaceAll(/(?<![\w-])[\w-]+(?:\.[\w-]*)+/g, (dotted) => dotted.replace(/eyJ.*/, "(removed)"));
+  const without = text
+    .replaceAll(/(?<![\w-])[\w-]+(?:\.[\w-]*)+/g, (dotted) => dotted.replace(/eyJ.*/, "(removed)"))
+    .replaceAll(/e\0y\0J(?:\0[\w.-])*/g, inUtf16("(removed)"));
   return without === text ? buffer : Buffer.from(without, "latin1");
 }
+
+/** Of either order of bytes, without the zero that stands at its one end or the other. */
+const inUtf16 = (text: string) => text.split("").join("\0");
 
 /** True where something was there to be removed. By hand: a MiB holds half a million places for a `*`. */
 function remove(value: unknown, path: readonly string[], at = 0): boolean {
