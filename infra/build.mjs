@@ -2,6 +2,7 @@
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { noticesOf } from "./notices.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const common = {
@@ -48,6 +49,7 @@ const worker = build({
 // Whole, the Kubernetes client takes half a second to load, and 50 MB: of it the bundle has what we use, and it is installed for the build alone.
 const { dependencies } = JSON.parse(await readFile(`${root}package.json`, "utf8"));
 const external = Object.keys(dependencies);
+const FUNCTIONS = ["edge", "consumer", "sweep", "inbox"];
 const [cli, workers, ...functions] = await Promise.all([
   build({
     ...common,
@@ -57,10 +59,7 @@ const [cli, workers, ...functions] = await Promise.all([
     chunkNames: "chunks/[name]-[hash]",
   }),
   worker,
-  lambda("edge"),
-  lambda("consumer"),
-  lambda("sweep"),
-  lambda("inbox"),
+  ...FUNCTIONS.map(lambda),
 ]);
 const outputs = {
   cli: cli.metafile.outputs,
@@ -69,8 +68,20 @@ const outputs = {
 };
 await writeFile(`${root}dist/meta.json`, JSON.stringify(outputs));
 
+// Beside what it speaks of, in a function's own folder: so it goes wherever that goes, into its zip too.
+const { texts } = JSON.parse(await readFile(`${root}infra/licences.json`, "utf8"));
+const notices = new Map([
+  ["dist/THIRD-PARTY.txt", cli.metafile],
+  ["dist/workers/THIRD-PARTY.txt", workers.metafile],
+]);
+for (const [index, { metafile }] of functions.entries()) notices.set(`dist/lambda/${FUNCTIONS[index]}/THIRD-PARTY.txt`, metafile);
+for (const [file, { outputs: of }] of notices) {
+  const inputs = Object.values(of).flatMap((output) => Object.keys(output.inputs));
+  await writeFile(root + file, await noticesOf(root, inputs, texts));
+}
+
 // What an earlier build left goes last: whatever runs from dist/ meanwhile finds its files, which have the same names if they are the same.
-const built = new Set(["dist/meta.json", ...Object.values(outputs).flatMap((each) => Object.keys(each))]);
+const built = new Set(["dist/meta.json", ...notices.keys(), ...Object.values(outputs).flatMap((each) => Object.keys(each))]);
 for (const file of await readdir(`${root}dist`, { recursive: true, withFileTypes: true })) {
   const path = `${file.parentPath}/${file.name}`.slice(root.length);
   if (file.isFile() && !built.has(path)) await rm(`${root}${path}`, { force: true });

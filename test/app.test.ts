@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { createHash } from "node:crypto";
+import { brotliCompressSync, brotliDecompressSync, constants, deflateSync, gunzipSync, gzipSync, inflateSync } from "node:zlib";
 import { handle } from "hono/aws-lambda";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createApp } from "../src/app.ts";
@@ -69,7 +70,8 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date;
     tooMany: () => isTooMany("127.0.0.1"),
   });
   const post = async (body: unknown, headers: Record<string, string> = AUTH, path = "/hooks/registry") => {
-    const response = await app.request(path, { method: "POST", body: typeof body === "string" ? body : JSON.stringify(body), headers });
+    const sent = Buffer.isBuffer(body) ? new Uint8Array(body) : typeof body === "string" ? body : JSON.stringify(body);
+    const response = await app.request(path, { method: "POST", body: sent, headers });
     const answer = await response.text();
     return { status: response.status, headers: response.headers, text: answer, json: answer === "" ? null : JSON.parse(answer) };
   };
@@ -378,6 +380,65 @@ describe("authenticated, and not readable: kept raw and answered 202", () => {
     const e = edge();
     await e.post("{", { ...AUTH, "content-type": "text/x", "x-gitea-event": "package", cookie: "c", "x-hub-signature-256": "sha256=abc" });
     expect(storedDelivery(e.letters[0]?.body ?? "")?.headers).toEqual({ "content-type": "text/x", "x-gitea-event": "package" });
+  });
+
+  describe("a token in a packed body", () => {
+    const token = `eyJhbGciOiJSUzI1NiJ9.${hash("claims")}.${hash("signature")}`;
+    const plain = Buffer.from(JSON.stringify({ events: [{ ...event(), actor: { user: token } }] }));
+    const gzip = gzipSync(plain);
+    const name = Buffer.concat([gzip.subarray(0, 3), Buffer.from([8]), gzip.subarray(4, 10), Buffer.from(`${token}\0`), gzip.subarray(10)]);
+    const ALL = { finishFlush: constants.Z_SYNC_FLUSH }; // what is there of a packing that is cut off
+    /** Whatever anybody can make of a letter, by all means at hand. */
+    const readings = (bytes: Buffer) =>
+      [
+        (each: Buffer) => each,
+        (each: Buffer) => gunzipSync(each, ALL),
+        (each: Buffer) => inflateSync(each, ALL),
+        brotliDecompressSync,
+      ].flatMap((unpack) => {
+        try {
+          return [unpack(bytes).toString("latin1").replaceAll("\0", "")];
+        } catch {
+          return [];
+        }
+      });
+
+    it.each([
+      ["gzip", gzip, { "content-encoding": "gzip" }],
+      ["gzip that no header names", gzip, {}],
+      ["gzip with the token as its file's name", name, {}],
+      ["deflate", deflateSync(plain), { "content-encoding": "deflate" }],
+      ["br", brotliCompressSync(plain), { "content-encoding": "BR" }],
+      ["UTF-16", Buffer.from(plain.toString(), "utf16le"), {}],
+      ["UTF-16 of the other order, in gzip", gzipSync(Buffer.from(plain.toString(), "utf16le").swap16()), {}],
+    ])("%s: it is taken out, and the rest kept in the same packing", async (_, body, headers) => {
+      expect(readings(body).join()).toContain(token);
+      const e = edge();
+      expect(await e.post(body, { ...AUTH, ...headers })).toMatchObject({ status: 202, json: { decision: "unparsed" } });
+      const kept = Buffer.from(storedDelivery(e.letters[0]?.body ?? "")?.body ?? "");
+      expect(readings(kept).join()).not.toContain(token);
+      expect(readings(kept).join()).toMatch(/\{.*\}/);
+      expect(body.equals(kept)).toBe(false);
+    });
+
+    it.each([
+      ["cut off", gzip.subarray(0, -20), {}],
+      ["with more behind it", Buffer.concat([gzipSync("{}"), Buffer.from(token)]), {}],
+      ["packed twice", gzipSync(gzip), {}],
+      ["of an unknown coding", deflateSync(plain), { "content-encoding": "zstd" }],
+      ["unpacked, larger than anybody sends", gzipSync(Buffer.concat([plain, Buffer.alloc(17 * 1024 ** 2)])), {}],
+    ])("%s: it is not kept, and the sender is told", async (_, body, headers) => {
+      const e = edge();
+      expect(await e.post(body, { ...AUTH, ...headers })).toMatchObject({ status: 413, json: { reason: "TOO_LARGE" } });
+      expect(e.letters).toEqual([]);
+      expect(e.codes()).toEqual(["TOO_LARGE"]);
+    });
+
+    it("text stays what it is, whatever its header says", async () => {
+      const e = edge();
+      expect(await e.post("{", { ...AUTH, "content-encoding": "utf-8" })).toMatchObject({ status: 202 });
+      expect(storedDelivery(e.letters[0]?.body ?? "")?.body).toEqual(Buffer.from("{"));
+    });
   });
 
   it("keeps a large body whole, packed: a thousand pushes, of which those behind the 500th are not read", async () => {

@@ -121,12 +121,16 @@ describe("size", () => {
     },
   );
 
-  it("gzip is no way around it: it is not unpacked, but kept as it came", async () => {
+  it("gzip is no way around it: it is never read, and unpacked with a good proof alone, to be kept without its secrets", async () => {
     const bomb = gzipSync(Buffer.alloc(10 * LIMIT, "["));
     const headers = { "content-encoding": "gzip", "content-type": "application/json" };
     const calls = onePush().map(({ hook }) => ({ how: "gzip", call: e.genuine(hook, bomb, headers) }));
     expect(await unlike([202], calls)).toEqual([]);
     expect(e.take().letters).toHaveLength(calls.length);
+    const far = gzipSync(Buffer.alloc(100 * LIMIT, "["));
+    const refused = onePush().map(({ hook }) => ({ how: "far larger", call: e.genuine(hook, far, headers) }));
+    expect(await unlike([413], refused)).toEqual([]);
+    expect(e.take().letters).toEqual([]);
   });
 
   it("in Lambda the decoded bytes count, whatever Content-Length says (CVE-2026-54288)", async () => {

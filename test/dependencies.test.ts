@@ -62,13 +62,14 @@ describe("every dependency", () => {
 });
 
 describe("Renovate", () => {
-  const { vulnerabilityAlerts, lockFileMaintenance, minimumReleaseAge, rangeStrategy, packageRules } = json(
+  const { vulnerabilityAlerts, lockFileMaintenance, minimumReleaseAge, rangeStrategy, packageRules, customManagers } = json(
     "renovate.json",
     z.object({
       vulnerabilityAlerts: z.object({ enabled: z.boolean(), schedule: z.array(z.string()), minimumReleaseAge: z.null() }),
       lockFileMaintenance: z.object({ enabled: z.boolean() }),
       minimumReleaseAge: z.string(),
       rangeStrategy: z.string(),
+      customManagers: z.tuple([z.object({ matchStrings: z.array(z.string()) })]),
       packageRules: z.array(z.object({ matchPackageNames: z.array(z.string()).default([]) })),
     }),
   );
@@ -76,6 +77,19 @@ describe("Renovate", () => {
   it("brings security updates at once, and others when a week has looked at them", () => {
     expect(vulnerabilityAlerts).toEqual({ enabled: true, schedule: ["at any time"], minimumReleaseAge: null });
     expect([lockFileMaintenance.enabled, minimumReleaseAge, rangeStrategy]).toEqual([true, "7 days", "pin"]);
+  });
+
+  it("finds what builds the image, which only we call so", () => {
+    const workflow = readFileSync(join(root, ".github/workflows/release.yml"), "utf8");
+    const [{ matchStrings }] = customManagers;
+    const found = matchStrings.flatMap((pattern) => [...workflow.matchAll(new RegExp(pattern, "g"))].map(({ groups }) => ({ ...groups })));
+    expect(found).toEqual([
+      {
+        depName: "docker.io/moby/buildkit",
+        currentValue: expect.stringMatching(/^v\d+\.\d+\.\d+$/),
+        currentDigest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
+      },
+    ]);
   });
 
   it("has rules for what is there alone", () => {

@@ -442,7 +442,8 @@ describe("the packages", () => {
     const files = namesIn(await readFile(join(copy, `.serverless/${key}.zip`)));
     expect(files).toContain(`dist/lambda/${name}.mjs`);
     expect(files).toContain("dist/lambda/relay.json");
-    const own = new RegExp(`^dist/lambda/(?:relay\\.json|${name}\\.mjs|${name}/[^/]+\\.mjs)$`);
+    expect(files).toContain(`dist/lambda/${name}/THIRD-PARTY.txt`);
+    const own = new RegExp(`^dist/lambda/(?:relay\\.json|${name}\\.mjs|${name}/(?:[^/]+\\.mjs|THIRD-PARTY\\.txt))$`);
     expect(files.filter((file) => !own.test(file))).toEqual([]);
   });
 

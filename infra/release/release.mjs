@@ -2,7 +2,6 @@
  * `npm run release -- --image PATH [--out release]`: one archive with all that an air gap needs (infra/air-gap.md). PATH is the relay's image, built
  * elsewhere by infra/Dockerfile, as an OCI image layout: a folder, or a tar of one.
  */
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
@@ -13,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { stringify } from "yaml";
 import { copyImage, writeImage } from "./layout.mjs";
+import { sbomOf } from "./sbom.mjs";
 import { filesIn, packFolder, unpack } from "./tar.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -38,7 +38,9 @@ try {
     ...(await filesIn(join(root, "infra"))).filter((path) => /^[^/]+\.md$/.test(path)).map((path) => `infra/${path}`),
   ])
     await cp(join(root, page), join(folder, page), { recursive: true, filter: (path) => !isSecret(path) });
-  await writeFile(join(folder, "sbom.cdx.json"), await sbom());
+  // As the image has it; and what the bundle holds is in the list.
+  await cp(join(root, "dist/THIRD-PARTY.txt"), join(folder, "THIRD-PARTY.txt"));
+  await writeFile(join(folder, "sbom.cdx.json"), await sbomOf(root));
   await writeFile(join(folder, "PUSH.md"), await lines(digests));
   const sums = [];
   for (const path of await filesIn(folder)) sums.push(`${await sha256(join(folder, path))}  ${path}\n`);
@@ -84,27 +86,6 @@ async function layoutOf(path) {
 async function changelog() {
   const [, newest = ""] = (await readFile(join(root, "CHANGELOG.md"), "utf8")).split(/^## .*$/m);
   return stringify({ features: newest.split("\n").flatMap((line) => (line.startsWith("- ") ? [line.slice(2)] : [])) });
-}
-
-/**
- * Of what runs: installed beside the program, or bundled into it; without the number and the hour that would make each list another.
- * Not by `--omit dev`, which leaves out what both need.
- */
-async function sbom() {
-  const args = ["sbom", "--package-lock-only", "--sbom-format", "cyclonedx"];
-  const { serialNumber: _, ...all } = JSON.parse(execFileSync("npm", args, { cwd: root, encoding: "utf8", maxBuffer: 64 * 1024 * 1024 }));
-  const { cli } = JSON.parse(await readFile(join(root, "dist/meta.json"), "utf8"));
-  const inputs = Object.values(cli).flatMap((output) => Object.keys(output.inputs));
-  const bundled = new Set(inputs.map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]));
-  const isInstalled = ({ properties = [] }) =>
-    !properties.some(({ name, value }) => name === "cdx:npm:package:development" && value === "true");
-  const components = all.components.filter((each) => isInstalled(each) || bundled.has(each.name));
-  const kept = new Set([all.metadata.component["bom-ref"], ...components.map((each) => each["bom-ref"])]);
-  const dependencies = all.dependencies
-    .filter(({ ref }) => kept.has(ref))
-    .map((each) => ({ ...each, dependsOn: each.dependsOn.filter((ref) => kept.has(ref)) }));
-  delete all.metadata.timestamp;
-  return `${JSON.stringify({ ...all, components, dependencies }, null, 2)}\n`;
 }
 
 async function lines(digests) {

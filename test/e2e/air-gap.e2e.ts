@@ -70,6 +70,7 @@ test("holds what is needed and no more, and the same comes of the same", async (
       "PUSH.md",
       "SHA256SUMS",
       "LICENSE",
+      "THIRD-PARTY.txt",
       "CHANGELOG.md",
       "sbom.cdx.json",
       "infra/module.md",

@@ -82,6 +82,14 @@ describe("a container of it", () => {
     container = await buildah.from(image);
   });
 
+  test("has the licences of what it is made of, and of the bundles the program's alone", async () => {
+    const read = (file: string) => exec("node", "-p", `fs.readFileSync("/opt/mpo-relay/${file}", "utf8")`);
+    expect(await read("LICENSE")).toContain(await readFile(join(import.meta.dirname, "../../LICENSE"), "utf8"));
+    expect(await read("dist/THIRD-PARTY.txt")).toContain("@kubernetes/client-node@");
+    const held: unknown = JSON.parse(await exec("node", "-p", 'JSON.stringify(fs.readdirSync("/opt/mpo-relay/dist"))'));
+    expect(held).toEqual(["THIRD-PARTY.txt", "chunks", "cli.js"]);
+  });
+
   test("takes pushes as its own user, `mpo-relay dlq` works beside it, and SIGTERM ends it with nothing lost", async () => {
     const { program, args, env } = inside("node", "/opt/mpo-relay/dist/cli.js", "serve", "--config", "/etc/mpo-relay/relay.yaml");
     const url = `http://127.0.0.1:${port}`;

@@ -25,6 +25,7 @@ test("the package holds the program and its pages, is small, and runs by npx in 
       "LICENSE",
       "CHANGELOG.md",
       "dist/cli.js",
+      "dist/THIRD-PARTY.txt",
       "infra/hub.md",
       "infra/cluster/serve/kustomization.yaml",
     ]),

@@ -21,13 +21,13 @@ export async function buildRelayImage(buildah: Buildah, folder: string): Promise
 /** What the first stage leaves. */
 async function layOut(context: string): Promise<void> {
   await mkdir(join(context, "infra"), { recursive: true });
-  for (const file of ["package.json", "package-lock.json", "dist", "infra/healthcheck.mjs"]) {
+  for (const file of ["package.json", "package-lock.json", "LICENSE", "dist", "infra/healthcheck.mjs"]) {
     await cp(join(ROOT, file), join(context, file), { recursive: true });
   }
   await run("npm", ["ci", "--ignore-scripts", "--omit=dev", "--prefer-offline", "--no-audit", "--no-fund"], { cwd: context });
   const scope = join(context, "node_modules/@libsql");
   const foreign = (await readdir(scope)).filter((name) => name.endsWith("-musl")).map((name) => join(scope, name));
-  for (const each of [...foreign, join(context, "dist/lambda"), join(context, "dist/meta.json")])
+  for (const each of [...foreign, ...["lambda", "workers", "meta.json"].map((name) => join(context, "dist", name))])
     await rm(each, { recursive: true, force: true });
   await mkdir(join(context, "bin"));
   await symlink("../dist/cli.js", join(context, "bin/mpo-relay"));

@@ -17,11 +17,12 @@ import { registries } from "./parts/registry.ts";
 import { skopeo } from "./parts/skopeo.ts";
 import { strace } from "./parts/strace.ts";
 import { workerd } from "./parts/workerd.ts";
+import { zizmor } from "./parts/zizmor.ts";
 
 export default async function setup(): Promise<void> {
   const missing: string[] = [];
   const [older, newer] = [registries["2.8.2"].part, registries["3.1.2"].part];
-  const checks = [actionlint, hadolint, helm, kubeconform, schemas, workerd, prometheus, prometheusOperator, grafanaTypes];
+  const checks = [actionlint, hadolint, helm, kubeconform, schemas, workerd, prometheus, prometheusOperator, grafanaTypes, zizmor];
   for (const part of [elasticmq, lambdaEmulator, crane, skopeo, strace, older, newer, kubeApiserver, kubectl, buildah, ...checks]) {
     await install(part).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error);

@@ -3,6 +3,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { alone } from "./lock.ts";
 
 export interface Part {
   readonly name: string;
@@ -18,10 +19,16 @@ export interface Part {
 const cacheRoot = (): string =>
   process.env["MPO_RELAY_E2E_CACHE"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "mpo-relay-e2e");
 
-/** The part's folder. Built when absent, elsewhere and moved here when complete, so that no run ever sees half of it. */
+/** The part's folder. Built when absent, by one run at a time, elsewhere, and moved here when complete, so that no run ever sees half of it. */
 export async function install(part: Part): Promise<string> {
   const folder = join(cacheRoot(), `${part.name}-${part.version}`);
   if (await isFilled(folder)) return folder;
+  const build = async () => void ((await isFilled(folder)) || (await fill(folder, part)));
+  await alone(hashOf(folder), build, () => say(`${part.name}: another run is at it, waiting`));
+  return folder;
+}
+
+async function fill(folder: string, part: Part): Promise<void> {
   const draft = join(cacheRoot(), `.draft-${randomUUID()}`);
   await mkdir(draft, { recursive: true });
   const since = Date.now();
@@ -31,14 +38,13 @@ export async function install(part: Part): Promise<string> {
   try {
     await part.build(draft, folder);
     await rename(draft, folder).catch(async (error: unknown) => {
-      if (!(await isFilled(folder))) throw error; // else another run was quicker
+      if (!(await isFilled(folder))) throw error; // else a run of another container was quicker
     });
     say(`${part.name}: installed in ${elapsed()}`);
   } finally {
     clearInterval(ticker);
     await rm(draft, { recursive: true, force: true });
   }
-  return folder;
 }
 
 /** A short name for the content that a build depends on. */
