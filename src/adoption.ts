@@ -9,6 +9,7 @@ import { intervalMs, isSameInterval } from "./interval.ts";
 import { jsonOf } from "./json.ts";
 import { ADOPT_QUIET_MS } from "./limits.ts";
 import { nudgeOf } from "./nudge.ts";
+import { oddText } from "./odd.ts";
 import { verdictOf } from "./status.ts";
 
 /** Ours, and none of those that a nudge leaves. */
@@ -60,6 +61,7 @@ const isHeardSince = (override: Override, paused: string) =>
 export function planAdoption(override: Override, interval: string, isProvenElsewhere: boolean, now: Date): Plan {
   const { scanInterval, keeper, status } = override;
   const adoption = adoptionOf(override);
+  if (override.odd !== null) return left(oddText(override));
   const [present, wanted] = [intervalMs(scanInterval), intervalMs(interval)];
   if (present === null || wanted === null) return left(`its scan interval ${scanInterval} is none that Deckhouse reads`);
   if (adoption && !isOurs(override, adoption))
@@ -80,6 +82,7 @@ export function planAdoption(override: Override, interval: string, isProvenElsew
 /** Back to what stood there. What somebody else wrote since, or a GitOps tool keeps, stays: then only the mark goes. */
 export function planRestore(override: Override): Plan {
   if (!(MARK in override.annotations)) return left("not adopted", true);
+  if (override.odd !== null) return left(oddText(override));
   const adoption = adoptionOf(override);
   const forget = (why: string): Change => ({ kind: "change", annotations: { [MARK]: null }, why });
   if (!adoption) return forget("its mark cannot be read, so the scan interval stays as it is");
@@ -93,6 +96,7 @@ export function planRestore(override: Override): Plan {
 export function planPause(override: Override, why: string, now: Date): Plan {
   const adoption = adoptionOf(override);
   if (!adoption || adoption.paused) return left(adoption ? "put back before" : "not adopted", true);
+  if (override.odd !== null) return left(oddText(override));
   if (override.keeper !== null || !isOurs(override, adoption)) return left("the scan interval is somebody else's by now", true);
   return { kind: "change", interval: adoption.was, annotations: marked({ ...adoption, paused: now.toISOString() }), why };
 }
@@ -101,6 +105,7 @@ export function planPause(override: Override, why: string, now: Date): Plan {
 export function planResume(override: Override, why: string, now: Date): Plan {
   const adoption = adoptionOf(override);
   if (!adoption?.paused) return left("not put back by silence", true);
+  if (override.odd !== null) return left(oddText(override));
   if (override.keeper !== null || !isOurs(override, adoption)) return left("the scan interval is somebody else's by now", true);
   if (verdictOf(override.status.message) !== "ok" || isBusy(override, now)) return left("it is not at rest");
   return { kind: "change", interval: adoption.set, annotations: marked({ ...adoption, paused: null }), why };

@@ -3,6 +3,7 @@ import type { Override, OverrideStatus } from "./cluster/overrides.ts";
 import { encode, type Look, type RenewRequest } from "./event.ts";
 import { CLOCKS_DIFFER_MS, MAX_DELAY_SECONDS, RENUDGE_SECONDS, UNSEEN_LOOK, WATCH_FIRST_LOOK } from "./limits.ts";
 import { nudgeOf } from "./nudge.ts";
+import { refuseOdd } from "./odd.ts";
 import { type Detail, type Outcome, RelayError, toRelayError } from "./outcome.ts";
 import type { Registry } from "./registry/registry.ts";
 import type { RenewContext } from "./renew.ts";
@@ -18,12 +19,13 @@ export interface ConfirmContext extends Omit<RenewContext, "pace"> {
   readonly adopt?: (request: RenewRequest, override: Override) => Promise<void>;
 }
 
-/** Throws RelayError for what the cluster or the queue cannot do now, and UNCONFIRMED when the last look shows no effect. */
+/** Throws RelayError for what the cluster or the queue cannot do now, INVALID for an override that cannot be read, and UNCONFIRMED when the last look shows no effect. */
 export async function confirm(record: RenewRequest, context: ConfirmContext): Promise<Outcome> {
   const { look } = record;
   if (!look) throw new RelayError("MALFORMED", "a confirm record without what the status held");
   const override = await context.overrides.get(record.module);
   if (!override) return superseded("the override is gone");
+  refuseOdd(override, record.tag);
   if (override.imageTag !== record.tag) return superseded(`the override follows ${override.imageTag} now`);
   const newest = nudgeOf(override);
   if (newest?.key !== record.key || newest.nudge < record.nudge) return superseded("a nudge of another push followed");
@@ -35,8 +37,8 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   const isLast = look.step === lastStep;
   const named = verdict === "ok" || isLast ? await tagNow(request, isLast, context) : NOT_ASKED;
   if (verdict === "ok" && isPickedUp(request, status, look, lastStep, named)) {
-    const says = await startWatch(request, status, look, context);
-    if (says === "nothing") await context.adopt?.(request, override);
+    const isWatched = await startWatch(request, status, look, context);
+    if (!isWatched) await context.adopt?.(request, override);
     return pickedUp(request, status, look, context.now());
   }
   if (verdict === "ok" && isRivals(request, status, look, lastStep))
@@ -140,23 +142,17 @@ function pickedUp(request: RenewRequest, status: OverrideStatus, look: Look, now
 }
 
 /**
- * Stores the record of the first look, where the Module says anything at all; `nothing`: it will not say whether it runs. Nothing of it may
- * hold up that the pick-up is told.
+ * Stores the record of the first look, unless the Module surely says nothing; false: it will not say whether it runs. A Module that cannot be
+ * read now may be by then, and holds up nobody who wants to hear of the pick-up.
  */
-async function startWatch(
-  request: RenewRequest,
-  status: OverrideStatus,
-  look: Look,
-  context: ConfirmContext,
-): Promise<"something" | "nothing" | "unknown"> {
+async function startWatch(request: RenewRequest, status: OverrideStatus, look: Look, context: ConfirmContext): Promise<boolean> {
   const state = await context.overrides.state(request.module).catch(() => "unknown" as const);
-  if (state === null) return "nothing";
-  if (state === "unknown") return "unknown";
+  if (state === null) return false;
   const step = Math.min(WATCH_FIRST_LOOK, context.tuning.looksMs.length - 1);
   const next: Look = { ...look, step, digest: status.imageDigest, pickedUpAt: context.now().toISOString() };
   const record: RenewRequest = { ...request, attempt: 0, notBefore: null, refusedSince: null, look: next };
   await context.send([{ body: encode(record), delaySeconds: Math.min(MAX_DELAY_SECONDS, (context.tuning.looksMs[step] ?? 0) / 1000) }]);
-  return "something";
+  return true;
 }
 
 async function renudge(request: RenewRequest, message: string, seconds: number, context: ConfirmContext): Promise<Outcome> {

@@ -189,7 +189,8 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "TOK
   FORBIDDEN:
     "the API server refuses us (RBAC); restore the binding of infra/cluster. Records wait, each is tried again soon and later every 15 min; buried after 24 h, then `mpo-relay dlq redrive`",
   FORBIDDEN_BY_POLICY: "an admission policy refuses the patch; see its text. After the cause is gone: `mpo-relay dlq redrive`",
-  INVALID: "the API server calls the patch invalid; see its text. After the cause is gone: `mpo-relay dlq redrive`",
+  INVALID:
+    "the API server calls the patch invalid, or holds the override in a form that its definition does not allow; see its text. Mend the override (`kubectl edit mpo`) or the definition, then `mpo-relay dlq redrive`",
   MALFORMED: "a record that no relay wrote; see `mpo-relay dlq show`, find who writes into this queue, then `mpo-relay dlq purge`",
   WRONG_CLUSTER:
     "a record for another cluster lies in this queue; compare the queues in the configuration of edge and worker. `mpo-relay dlq redrive` sends it to its own",

@@ -8,6 +8,7 @@ import { unlessChanged } from "./conflict.ts";
 import { encode, type RenewRequest, SWEEP } from "./event.ts";
 import { CLOCKS_DIFFER_MS, HOLD_COOLDOWNS, HOLD_SAME_DIGEST_COOLDOWNS, MAX_DELAY_SECONDS, REDELIVERED_MS } from "./limits.ts";
 import { type Nudge, nudgeAnnotations, nudgeOf } from "./nudge.ts";
+import { refuseOdd } from "./odd.ts";
 import type { Outcome } from "./outcome.ts";
 import type { NewRecord } from "./queue/queue.ts";
 import { verdictOf } from "./status.ts";
@@ -22,7 +23,7 @@ export interface RenewContext {
   readonly pace: () => Promise<void>;
 }
 
-/** Throws RelayError for what the cluster or the queue cannot do now. */
+/** Throws RelayError for what the cluster or the queue cannot do now, and INVALID for an override that cannot be read. */
 export function renew(request: RenewRequest, context: RenewContext): Promise<Outcome> {
   return unlessChanged(() => renewOnce(request, context), "the override");
 }
@@ -30,6 +31,7 @@ export function renew(request: RenewRequest, context: RenewContext): Promise<Out
 async function renewOnce(request: RenewRequest, context: RenewContext): Promise<Outcome> {
   const override = await context.overrides.get(request.module);
   if (!override) return { kind: "skipped", reason: "NOT_OVERRIDDEN" };
+  refuseOdd(override, request.tag);
   if (override.imageTag !== request.tag) return { kind: "skipped", reason: "TAG_DIFFERS", detail: { follows: override.imageTag } };
   if (override.source !== null && request.source !== null && override.source !== request.source) {
     return { kind: "skipped", reason: "OTHER_SOURCE", detail: { follows: override.source } };

@@ -9,6 +9,7 @@ import { keyFrom, type RenewRequest, SWEEP } from "./event.ts";
 import { inLanes } from "./lanes.ts";
 import { CLOCKS_DIFFER_MS, MIRROR_LATE_MS, SILENT_AFTER_MS, SWEEP_AGAIN_MS, SWEEP_LANES, SWEEP_UNSURE_MS } from "./limits.ts";
 import { type Nudge, nudgeOf } from "./nudge.ts";
+import { oddText } from "./odd.ts";
 import { type SweepState, toRelayError } from "./outcome.ts";
 import type { Registry, Resolved } from "./registry/registry.ts";
 import { sourcesOf } from "./silence.ts";
@@ -106,6 +107,7 @@ type LookContext = Omit<SweepContext, "registry"> & { readonly registry: Ask };
 
 async function look(override: Override, context: LookContext): Promise<SweepRow> {
   const { message } = override.status;
+  if (override.odd !== null) return row(context, override, "unknown", { why: oddText(override) });
   const { sources, why } = await ownSources(override, context);
   const [source] = sources;
   if (!source) return row(context, override, "unserved", { why });

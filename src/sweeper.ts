@@ -6,6 +6,7 @@ import { encode, SWEEP } from "./event.ts";
 import { entryOf } from "./journal/journal.ts";
 import { NEWLY_TAGGED_MS, SILENT_AFTER_MS, SILENT_NAMED, SWEEP_AGAIN_MS, SWEEP_GAP_MS, SWEEP_GRACE_MS, SWEEP_TICK_MS } from "./limits.ts";
 import type { Observer } from "./observe.ts";
+import { oddText } from "./odd.ts";
 import { ADVICE, type RelayError, SWEEP_STATES, toRelayError, TREATMENT } from "./outcome.ts";
 import { type Hearing, hearingsOf, type Patience } from "./silence.ts";
 import { sweep, type SweepContext, type SweepRow, type Swept, type Trouble } from "./sweep.ts";
@@ -41,6 +42,8 @@ export function createSweeper(context: SweeperContext): Sweeper {
   /** Since its latest missed push, of which the marks may know nothing any more: the next image by Deckhouse's own scan is no delivery. */
   const silent = new Map<SourceConfig, Date>();
   let told: string | null = null;
+  /** Overrides that cannot be read, each told once until that changes. */
+  let toldOdd: ReadonlyMap<string, string | null> = new Map();
 
   const failed = (thrown: unknown) => {
     const error = toRelayError(thrown, "CLUSTER_ERROR");
@@ -59,7 +62,16 @@ export function createSweeper(context: SweeperContext): Sweeper {
     return fresh.length;
   }
 
+  function tellOdd(overrides: readonly Override[]): void {
+    const odd = overrides.filter((override) => override.odd !== null);
+    for (const override of odd)
+      if (toldOdd.get(override.name) !== override.odd)
+        observer.alarm("INVALID", { what: ADVICE.INVALID ?? "", cluster, module: override.name, why: oddText(override) });
+    toldOdd = new Map(odd.map(({ name, odd: why }) => [name, why]));
+  }
+
   async function hear(overrides: readonly Override[]): Promise<void> {
+    tellOdd(overrides);
     const hearings = hearingsOf(overrides, cluster, sources, now(), patience);
     for (const hearing of hearings) {
       const { source, heardAt } = hearing;

@@ -1,9 +1,9 @@
 /** After a new image was picked up: does its module come up? Best effort, by the Module of Deckhouse v1.66 on. */
 import type { ConfirmContext } from "./confirm.ts";
-import type { RenewRequest } from "./event.ts";
+import type { Look, RenewRequest } from "./event.ts";
 import { WATCH_BELIEVED_LOOK, WATCH_LAST_LOOK } from "./limits.ts";
 import { nudgeOf } from "./nudge.ts";
-import { type Outcome, RelayError } from "./outcome.ts";
+import { type Outcome, RelayError, toRelayError } from "./outcome.ts";
 
 type WatchContext = Pick<ConfirmContext, "overrides" | "now" | "tuning" | "adopt">;
 
@@ -13,9 +13,18 @@ export async function watch(record: RenewRequest, context: WatchContext): Promis
   if (!look?.pickedUpAt) throw new RelayError("MALFORMED", "a record that watches without what was picked up");
   const override = await context.overrides.get(record.module);
   const isOurs = override?.imageTag === record.tag && nudgeOf(override)?.key === record.key && override.status.imageDigest === look.digest;
-  const state = isOurs ? await context.overrides.state(record.module).catch(() => null) : null;
-  if (!override || !state)
-    return { kind: "done", code: "UNWATCHED", detail: { why: isOurs ? "the Module does not say" : "another push followed" } };
+  if (!isOurs) return { kind: "done", code: "UNWATCHED", detail: { why: "another push followed" } };
+  const isLast = look.step >= lastStep(context);
+  const state = await context.overrides.state(record.module).catch((thrown: unknown) => toRelayError(thrown));
+  if (state instanceof RelayError && !isLast) return nextLook(record, look, context);
+  if (state === null || state instanceof RelayError) {
+    await context.adopt?.(record, override); // it was picked up, and more will not be known
+    return {
+      kind: "done",
+      code: "UNWATCHED",
+      detail: { why: state === null ? "the Module does not say" : `the Module cannot be read: ${state.message}` },
+    };
+  }
   const detail = {
     digest: look.digest,
     message: state.message.slice(0, 500),
@@ -25,10 +34,13 @@ export async function watch(record: RenewRequest, context: WatchContext): Promis
     await context.adopt?.(record, override);
     return { kind: "done", code: "RUNNING", detail };
   }
-  const isLast = look.step >= lastStep(context);
   if (state.isBroken && (isLast || look.step >= WATCH_BELIEVED_LOOK)) return { kind: "done", code: "MODULE_ERROR", detail };
   if (isLast) return { kind: "done", code: "UNWATCHED", detail: { why: "the Module is not ready yet" } };
-  const { looksMs } = context.tuning;
+  return nextLook(record, look, context);
+}
+
+function nextLook(record: RenewRequest, look: Look, { tuning }: WatchContext): Outcome {
+  const { looksMs } = tuning;
   const seconds = ((looksMs[look.step + 1] ?? 0) - (looksMs[look.step] ?? 0)) / 1000;
   return {
     kind: "deferred",

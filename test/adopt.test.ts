@@ -64,6 +64,7 @@ describe("adopts", () => {
     ["one in trouble", pushed({ status: { ...status, message: "Download error: x" } }), /not at rest: Download error/],
     ["one that does not poll at all", pushed({ scanInterval: "0s" }), /0s/],
     ["one of a GitOps tool", pushed({ keeper: "Argo CD" }), /Argo CD/],
+    ["one that we could not read", pushed({ scanInterval: null, odd: "spec.scanInterval: expected string" }), /spec\.scanInterval/],
     ["one that Deckhouse could not read", pushed({ scanInterval: "soon" }), /soon/],
   ])("not %s", (_what, override, why) => {
     const plan = adopt(override);
@@ -85,6 +86,18 @@ describe("restores", () => {
   it("what was there, and leaves nothing behind", () => {
     expect(written(adopted, planRestore(adopted))).toEqual(first);
     expect(planRestore(first)).toMatchObject({ kind: "left", isDone: true });
+  });
+
+  it("nothing of what cannot be read, whatever is to be done", () => {
+    const before = pushed();
+    const adopted = { ...written(before, adopt(before)), scanInterval: null, odd: "spec.scanInterval: expected string" };
+    const paused = {
+      ...adopted,
+      annotations: { ...adopted.annotations, [MARK]: JSON.stringify({ was: "15s", set: "12h", paused: at(60) }) },
+    };
+    const plans = [planRestore(adopted), planPause(adopted, "silent", start), planResume(paused, "heard", later(120))];
+    for (const plan of plans)
+      expect(plan).toMatchObject({ kind: "left", isDone: false, why: expect.stringContaining("spec.scanInterval") });
   });
 
   it("nothing where nothing was set", () => {

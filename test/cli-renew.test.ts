@@ -24,6 +24,7 @@ describe("one look after a nudge", () => {
     annotations: {},
     keeper: null,
     taggedAt: null,
+    odd: null,
     status: { ...READY, ...status },
   });
   const error = { message: "Download error: no such manifest" };

@@ -37,6 +37,7 @@ function adminOf({ store }: KubernetesApi): Admin {
       void store.create(mpo, { metadata: { name, ...metadata }, spec }, undefined, manager),
     patch: async (name, patch, manager = "kubectl") => void store.patch(mpo, name, patch, manager),
     patchStatus: async (name, status) => void store.patchStatus(mpo, name, status),
+    spoil: async (name, spec) => void store.spoil(mpo, name, spec),
     read: async (name) => {
       const {
         uid,

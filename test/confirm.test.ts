@@ -419,6 +419,8 @@ describe("confirm: whether the module comes up", () => {
     const context = { ...world.context, adopt: async (_: RenewRequest, { name }: Override) => void adopted.push(name) };
     const away = { ...context.overrides, state: () => Promise.reject(new RelayError("CLUSTER_ERROR", "500")) };
     expect(await confirm(world.record, { ...context, overrides: away })).toMatchObject({ code: "PICKED_UP" });
+    expect(world.take()).toHaveLength(1); // by then it may be read
+    expect(await watch(world.atStep(2), { ...context, overrides: away })).toMatchObject({ kind: "deferred", next: { look: { step: 3 } } });
     expect(await confirm(world.record, context)).toMatchObject({ code: "PICKED_UP" });
     await watch(world.atStep(2), context);
     expect(adopted).toEqual([]);
@@ -427,6 +429,10 @@ describe("confirm: whether the module comes up", () => {
     expect(adopted).toEqual(["echo"]);
     world.cluster.setState(null);
     await confirm(world.record, context);
-    expect(adopted).toEqual(["echo", "echo"]);
+    await watch(world.atStep(2), context);
+    expect(adopted).toEqual(["echo", "echo", "echo"]);
+    const unread = await watch(world.atStep(4), { ...context, overrides: away });
+    expect(unread).toMatchObject({ code: "UNWATCHED", detail: { why: expect.stringContaining("cannot be read: 500") } });
+    expect(adopted).toHaveLength(4);
   });
 });

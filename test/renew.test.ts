@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { decode, type RenewRequest } from "../src/event.ts";
-import { RelayError } from "../src/outcome.ts";
+import { confirm } from "../src/confirm.ts";
+import { RelayError, TREATMENT } from "../src/outcome.ts";
 import { renew } from "../src/renew.ts";
 import { at, digestOf, fakeCluster, fakeContext, overrideOf, requestOf } from "./support/relay.ts";
 
@@ -25,6 +26,35 @@ describe("renew: what is not for us", () => {
     const { context, cluster, sent } = fakeContext(fakeCluster(override));
     expect(await renew(requestOf(), context)).toMatchObject({ kind: "skipped", reason });
     expect([cluster.patches, sent]).toEqual([[], []]);
+  });
+});
+
+describe("renew: an override that is stored in another form than its definition allows", () => {
+  const odd = "spec.scanInterval: Invalid input: expected string, received number";
+  it.each([
+    ["that follows this tag", overrideOf({ scanInterval: null, odd })],
+    ["whose tag cannot be read", overrideOf({ imageTag: "", odd })],
+  ])("%s is no silent end: INVALID, which buries the push and names the override", async (_, override) => {
+    const { context, cluster, sent } = fakeContext(fakeCluster(override));
+    const error = await renew(requestOf(), context).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      code: "INVALID",
+      message: `the override echo is stored in another form than its definition allows: ${odd}`,
+    });
+    expect(TREATMENT.INVALID).toBe("bury");
+    expect([cluster.patches, sent]).toEqual([[], []]);
+  });
+
+  it("that follows another tag has nothing to do with the push", async () => {
+    const { context } = fakeContext(fakeCluster(overrideOf({ imageTag: "dev", odd })));
+    expect(await renew(requestOf(), context)).toMatchObject({ kind: "skipped", reason: "TAG_DIFFERS" });
+  });
+
+  it("after its nudge: confirm does not call it superseded", async () => {
+    const world = await nudged();
+    const [record = expect.fail("no record")] = confirmIn(world.sent);
+    world.cluster.set({ imageTag: "", odd });
+    await expect(confirm("cluster" in record ? record : expect.fail(), world.context)).rejects.toMatchObject({ code: "INVALID" });
   });
 });
 

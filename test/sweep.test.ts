@@ -427,6 +427,24 @@ describe("the sweeper", () => {
     expect(codes()).toEqual([]);
   });
 
+  it("names an override that cannot be read, once until that changes, and goes on with the others", async () => {
+    const odd = "spec.imageTag: Invalid input: expected string, received undefined";
+    const cluster = fakeCluster(overrideOf({ status: status(OLD) }));
+    const { sweeper, own, alarms, lines, sent } = sweeperOn(cluster, { [ECHO]: NEW });
+    let broken: Override[] = [overrideOf({ name: "broken", imageTag: "", odd })];
+    own.overrides = { ...own.overrides, list: async () => [...broken, ...[cluster.get()].flatMap((each) => each ?? [])] };
+    await sweeper.sweep();
+    await sweeper.listen();
+    expect(lines.find(({ outcome }) => outcome === "SWEPT")).toMatchObject({ overrides: 2, unknown: 1, behind: 1, queued: 1 });
+    expect(sent).toHaveLength(1);
+    expect(alarms).toMatchObject([{ code: "INVALID", module: "broken", cluster: "dev", why: expect.stringContaining(odd) }]);
+    broken = [];
+    await sweeper.listen();
+    broken = [overrideOf({ name: "broken", imageTag: "", odd })];
+    await sweeper.listen();
+    expect(alarms).toHaveLength(2);
+  });
+
   it("may not list: told once what to apply; an API server that is away opens the circuit", async () => {
     const cluster = fakeCluster();
     const { sweeper, own, alarms, opened } = sweeperOn(cluster, {});

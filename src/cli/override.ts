@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Override, Overrides } from "../cluster/overrides.ts";
 import { unlessChanged } from "../conflict.ts";
 import { nudgeAnnotations, nudgeOf } from "../nudge.ts";
+import { oddText } from "../odd.ts";
 import type { Progress } from "./follow.ts";
 import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
 
@@ -42,6 +43,7 @@ export function nudge(
   const key = randomBytes(16).toString("hex");
   return unlessChanged(async () => {
     const before = await find(module, overrides);
+    if (before.odd !== null) throw new Failure(1, oneLine(oddText(before)), `mend it first: kubectl edit mpo ${module}`);
     const now = terminal.now();
     const request = {
       key,

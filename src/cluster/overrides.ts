@@ -10,6 +10,7 @@ export interface Override {
   readonly name: string;
   readonly apiVersion: "v1alpha1" | "v1alpha2";
   readonly resourceVersion: string;
+  /** "" where it cannot be read. */
   readonly imageTag: string;
   readonly source: string | null;
   readonly scanInterval: string | null;
@@ -19,6 +20,11 @@ export interface Override {
   /** When whoever wrote `spec.imageTag` last wrote into `spec`: the tag is followed since then, or for longer. RFC 3339; null: nobody knows. */
   readonly taggedAt: string | null;
   readonly status: OverrideStatus;
+  /**
+   * What of it has another form than its definition allows, since it was stored before that changed, and is therefore left out here. null: nothing.
+   * Nobody goes by such an override: it is named wherever it is met.
+   */
+  readonly odd: string | null;
 }
 /** `message` is "" in old versions and "Ready" in newer ones when all is well; `updatedAt` moves with deploys and errors, not with each check. */
 export interface OverrideStatus {

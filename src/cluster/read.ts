@@ -27,6 +27,7 @@ const text = z
 const MESSAGE_LENGTH = 2000;
 const message = text.transform((value) => value?.slice(0, MESSAGE_LENGTH) ?? null);
 
+/** Every API server keeps to this, whatever a definition says. */
 const object = z.looseObject({
   kind: z.literal("ModulePullOverride"),
   metadata: z.looseObject({
@@ -37,8 +38,19 @@ const object = z.looseObject({
     labels: texts,
     managedFields,
   }),
-  spec: z.looseObject({ imageTag: z.string(), source: text, scanInterval: text }),
-  status: z.looseObject({ message, imageDigest: text, updatedAt: text }).nullish(),
+});
+const spec = z.looseObject({ imageTag: z.string(), source: text, scanInterval: text });
+const status = z.looseObject({ message, imageDigest: text, updatedAt: text });
+const contents = z.object({ spec, status: status.nullish() });
+/** An API server gives what it stores, also where the definition is another by now; the others of its list are none the worse for it. */
+const readable = z.object({
+  spec: z
+    .looseObject({ imageTag: z.string().catch(""), source: text.catch(null), scanInterval: text.catch(null) })
+    .catch({ imageTag: "", source: null, scanInterval: null }),
+  status: z
+    .looseObject({ message: message.catch(null), imageDigest: text.catch(null), updatedAt: text.catch(null) })
+    .nullish()
+    .catch(null),
 });
 const list = z.looseObject({ items: z.array(z.unknown()) });
 
@@ -51,7 +63,9 @@ export interface Found {
 
 /** Throws RelayError CLUSTER_ERROR for anything but an override. */
 export function readFound(answer: unknown, apiVersion: Override["apiVersion"]): Found {
-  const { metadata, spec, status } = check(object, answer);
+  const { metadata } = check(object, answer);
+  const asDefined = contents.safeParse(answer);
+  const { spec, status } = asDefined.data ?? check(readable, answer);
   const { name, resourceVersion, annotations, labels } = metadata;
   const { imageTag, source, scanInterval } = spec;
   const override: Override = {
@@ -65,6 +79,7 @@ export function readFound(answer: unknown, apiVersion: Override["apiVersion"]): 
     keeper: keeperOf(metadata),
     taggedAt: writtenAt(metadata.managedFields, "f:imageTag"),
     status: { message: status?.message ?? "", imageDigest: status?.imageDigest ?? null, updatedAt: status?.updatedAt ?? null },
+    odd: asDefined.success ? null : problems(asDefined.error),
   };
   return { override, uid: metadata.uid, label: labels["renew"] ?? null };
 }

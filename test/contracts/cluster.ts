@@ -31,6 +31,8 @@ export interface Admin {
   /** Merge patch of the main resource. */
   patch(name: string, patch: Record<string, unknown>, manager?: string): Promise<void>;
   patchStatus(name: string, status: Record<string, unknown>): Promise<void>;
+  /** Merges into `spec` what the definition does not allow, as it was stored before the definition changed. */
+  spoil(name: string, spec: Record<string, unknown>): Promise<void>;
   read(name: string): Promise<AdminView>;
   delete(name: string): Promise<void>;
   /** Collects the events of one override from now on; resolves once the watch stands. */
@@ -92,6 +94,7 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
         annotations: {},
         keeper: null,
         taggedAt: expect.toSatisfy((time) => time === null || !Number.isNaN(Date.parse(time))), // an API server notes it
+        odd: null,
         status: { message: "Ready", imageDigest: digest, updatedAt: "2026-01-02T03:04:05Z" },
       });
     });
@@ -205,6 +208,32 @@ export function clusterContract(name: string, setup: () => Promise<ClusterUnderT
       const reader = await cluster.openReader();
       await failure(reader.list(), "FORBIDDEN");
       reader.close();
+    });
+
+    it("gives those too that are stored in another form than their definition allows, and says what cannot be read of them", async () => {
+      for (const name of ["wrong", "tagless"])
+        await cluster.admin.create(name, { imageTag: "main", source: "test" }, { annotations: { kept: "x" } });
+      await cluster.admin.spoil("wrong", { scanInterval: 15 });
+      await cluster.admin.spoil("tagless", { imageTag: null });
+      const listed = new Map((await overrides.list()).map((override) => [override.name, override]));
+      const kept = { annotations: { kept: "x" }, apiVersion: "v1alpha2" };
+      expect(listed.get("wrong")).toMatchObject({
+        ...kept,
+        imageTag: "main",
+        scanInterval: null,
+        odd: expect.stringContaining("spec.scanInterval"),
+      });
+      expect(listed.get("tagless")).toMatchObject({
+        ...kept,
+        imageTag: "",
+        scanInterval: "15s",
+        odd: expect.stringContaining("spec.imageTag"),
+      });
+      expect(listed.get("echo")).toMatchObject({ imageTag: "main", odd: null });
+      for (const name of ["wrong", "tagless"]) {
+        expect(await overrides.get(name)).toEqual(listed.get(name));
+        await cluster.admin.delete(name);
+      }
     });
 
     it("says which cluster it is", async () => {

@@ -6,6 +6,7 @@ import {
   type KubernetesObject,
   PatchStrategy,
   setHeaderOptions,
+  type V1CustomResourceDefinitionVersion,
   Watch,
 } from "@kubernetes/client-node";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
@@ -129,6 +130,38 @@ async function setServed(kube: KubeApiserver, versions: readonly Version[]): Pro
   }
 }
 
+/** The definition allows everything for as long as that takes, and then what it did before. */
+async function spoil(
+  kube: KubeApiserver,
+  spec: Record<string, unknown>,
+  write: (body: object, dryRun: { dryRun?: "All" }) => Promise<unknown>,
+): Promise<void> {
+  const api = kube.config(kube.adminToken).makeApiClient(ApiextensionsV1Api);
+  const define = async (change: (version: V1CustomResourceDefinitionVersion, index: number) => void) => {
+    const definition = await api.readCustomResourceDefinition({ name: DEFINITION });
+    const before = definition.spec.versions.map(({ schema }) => schema);
+    definition.spec.versions.forEach(change);
+    await api.replaceCustomResourceDefinition({ name: DEFINITION, body: definition });
+    return before;
+  };
+  const strict = await define((version) => {
+    version.schema = { openAPIV3Schema: { type: "object", x_kubernetes_preserve_unknown_fields: true } };
+  });
+  const takes = (body: object, dryRun: { dryRun?: "All" } = {}) =>
+    write(body, dryRun).then(
+      () => true,
+      (error: unknown) => (z.object({ code: z.literal(422) }).safeParse(error).success ? false : expect.fail(String(error))),
+    );
+  await eventually("the definition allows everything", async () => ((await takes({ spec })) ? true : null));
+  await define((version, index) => {
+    const schema = strict[index];
+    if (schema) version.schema = schema;
+  });
+  await eventually("the definition is as it was", async () =>
+    (await takes({ spec: { scanInterval: 0.5 } }, { dryRun: "All" })) ? null : true,
+  );
+}
+
 const resources = z.object({ resources: z.array(z.object({ name: z.string() })) });
 async function isServed(api: CustomObjectsApi, version: Version): Promise<boolean | null> {
   const absent = (error: unknown) => {
@@ -165,6 +198,7 @@ function adminOf(kube: KubeApiserver, version: () => Version): Admin {
     },
     patch: async (name, body, fieldManager) =>
       void (await api.patchClusterCustomObject({ ...one(name), body, ...(fieldManager !== undefined && { fieldManager }) }, MERGE)),
+    spoil: (name, spec) => spoil(kube, spec, (body, dryRun) => api.patchClusterCustomObject({ ...one(name), body, ...dryRun }, MERGE)),
     patchStatus: async (name, status) => void (await api.patchClusterCustomObjectStatus({ ...one(name), body: { status } }, MERGE)),
     read: async (name) => view.parse(await api.getClusterCustomObject(one(name))).metadata,
     delete: async (name) => void (await api.deleteClusterCustomObject(one(name))),

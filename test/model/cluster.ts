@@ -38,6 +38,7 @@ export class ClusterModel {
       annotations: {},
       keeper: null,
       taggedAt: null,
+      odd: null,
     } as const;
     this.#overrides.set(name, { ...fixed, resourceVersion: "1", imageTag, status });
   }

@@ -96,6 +96,7 @@ export function overrideOf(part: Partial<Override> = {}): Override {
     annotations: {},
     keeper: null,
     taggedAt: null,
+    odd: null,
     status: { message: "Ready", imageDigest: digestOf("0"), updatedAt: at(-3600) },
     ...part,
   };

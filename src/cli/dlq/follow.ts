@@ -85,7 +85,8 @@ export function endingOf(
 ): Omit<Ending, "id"> | { waitsFor: string } {
   if (request.kind === "rescan") return { outcome: "UNKNOWN", text: "a rescan; `mpo-relay history` tells what came of it", isWell: true };
   if (!seen) return { outcome: "NOT_OVERRIDDEN", text: "there is no such override: nothing to renew", isWell: true };
-  if (seen.imageTag !== request.tag)
+  const isUnread = seen.odd !== null && seen.imageTag === ""; // it will come back
+  if (seen.imageTag !== request.tag && !isUnread)
     return { outcome: "TAG_DIFFERS", text: `the override follows ${seen.imageTag}: nothing to renew`, isWell: true };
   const newest = nudgeOf(seen);
   if (newest && isCovered(newest, request, now)) return { outcome: "JOINED", text: "a later push's nudge covers this one", isWell: true };

@@ -4,6 +4,7 @@ import { Refusal } from "../../config/problem.ts";
 import type { Override } from "../../cluster/overrides.ts";
 import type { Survey } from "../../cluster/survey.ts";
 import { isModule, isNoise } from "../../match.ts";
+import { oddText } from "../../odd.ts";
 import { setups } from "../setup/index.ts";
 
 export interface PlannedSource {
@@ -116,8 +117,10 @@ function sourceOf(override: Override, known: readonly Candidate[], survey: Surve
 const below = (sources: readonly Candidate[]) => `pushes below ${orList(sources)}`;
 const orList = (sources: readonly Candidate[]) => sources.map(({ repo }) => repo).join(" or ");
 
-function notes({ imageTag, scanInterval, status }: Override): string[] {
+function notes(override: Override): string[] {
+  const { imageTag, scanInterval, status, odd } = override;
   return [
+    ...(odd === null ? [] : [`${oddText(override)}. Mend it: kubectl edit mpo ${override.name}`]),
     ...(isNoise(imageTag) ? ["its tag looks like werf's own: noise: keep"] : []),
     ...(/^v\d+\.\d+\.\d+$/.test(imageTag) ? ["a release's tag, which hardly ever moves"] : []),
     ...(/^(?:0[hms])+$/.test(scanInterval ?? "") ? ["its scanInterval is 0: nothing but pushes renews it, write 24h"] : []),

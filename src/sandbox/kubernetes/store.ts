@@ -95,6 +95,12 @@ export class ObjectStore implements Store {
     return this.update(plural, name, (current) => mergePatch(current, patch), { ...(manager !== undefined && { manager }) });
   }
 
+  spoil(plural: Plural, name: string, spec: Fields): KubeObject {
+    const current = this.get(plural, name);
+    if (current === null) throw notFound(plural, name);
+    return this.#store(plural, "MODIFIED", current, withField(current, "spec", mergePatch(current.spec ?? {}, spec)));
+  }
+
   patchStatus(plural: Plural, name: string, status: Fields, options: { resourceVersion?: string } = {}): KubeObject {
     const metadata = options.resourceVersion === undefined ? {} : { resourceVersion: options.resourceVersion };
     return this.update(plural, name, (current) => mergePatch(current, { metadata, status }), { status: true });

@@ -71,6 +71,8 @@ export interface Store {
   patch(plural: Plural, name: string, patch: Fields, manager?: string): KubeObject;
   /** JSON merge patch of `status` alone: `patchStatus("modulepulloverrides", "echo", { message: "Ready" })`. */
   patchStatus(plural: Plural, name: string, status: Fields, options?: { resourceVersion?: string }): KubeObject;
+  /** JSON merge patch of `spec` alone, past the schema: what was stored before its definition changed. */
+  spoil(plural: Plural, name: string, spec: Fields): KubeObject;
   /** What has finalizers stays, marked by `deletionTimestamp`, until they are gone. */
   delete(plural: Plural, name: string): KubeObject;
   /** Like an informer: ADDED for each object there is, then every change, in order, each in a microtask of its own. Gives back `stop`. */
