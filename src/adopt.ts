@@ -22,6 +22,8 @@ export interface AdoptContext {
   readonly pace: () => Promise<void>;
   /** `clusters.<name>.adopt`; null: only what was adopted before and put back by silence. */
   readonly interval: string | null;
+  /** Whether the configuration names the source of an override, so that its silence is noticed here. Left out: of each. */
+  readonly isServed?: (override: Override) => boolean;
 }
 
 /**
@@ -33,6 +35,7 @@ export interface AdoptContext {
 export async function adoptAfter(request: RenewRequest, settled: Override, context: AdoptContext): Promise<void> {
   if (!isDelivered(request)) return;
   const decide: Decide = (seen) => {
+    if (context.isServed?.(seen) === false) return null; // the sweep would put it back
     if (seen.imageTag !== request.tag || seen.status.imageDigest !== settled.status.imageDigest) return null; // another push is on its way
     if (adoptionOf(seen)?.paused) return planResume(seen, "its webhook is heard again", context.now());
     return context.interval === null ? null : planAdoption(seen, context.interval, true, context.now());
@@ -52,8 +55,9 @@ export interface Heard {
 }
 
 /**
- * Puts back those of `seen` that are adopted while the webhook of a source of theirs is silent, and adopts them again once all are heard.
- * For each look at a cluster's overrides; writes where that changes something, and then alone. `heardOf` gives the sources of an override.
+ * Puts back those of `seen` that are adopted while the webhook of a source of theirs is silent, or the configuration names none of their sources any
+ * more, and adopts them again once all are heard. For each look at a cluster's overrides; writes where that changes something, and then alone.
+ * `heardOf` gives the sources of an override.
  */
 export async function followSilence(
   seen: readonly Override[],
@@ -64,6 +68,10 @@ export async function followSilence(
     const adoption = adoptionOf(override);
     if (!adoption) continue;
     const heard = heardOf(override);
+    if (heard.length === 0) {
+      if (adoption.paused === null) await pauseAll("no source of the configuration serves it any more", [override.name], context);
+      continue;
+    }
     const silent = heard.find(({ isSilent }) => isSilent);
     if (silent) {
       if (adoption.paused === null) await restoreSilent(silent.source, [override.name], context);
@@ -79,8 +87,11 @@ export async function followSilence(
  * One that cannot be patched is told, and holds up no other; call it again while the silence lasts.
  */
 export function restoreSilent(source: string, modules: readonly string[], context: AdoptContext): Promise<void> {
-  return changeAll(modules, context, "RESTORED", (seen) => planPause(seen, `no delivery of ${source} arrives`, context.now()));
+  return pauseAll(`no delivery of ${source} arrives`, modules, context);
 }
+
+const pauseAll = (why: string, modules: readonly string[], context: AdoptContext) =>
+  changeAll(modules, context, "RESTORED", (seen) => planPause(seen, why, context.now()));
 
 /** Undoes {@link restoreSilent} for those that were put back before `heardAt`, when a delivery of the source was seen to take effect. */
 export function adoptAgain(source: string, heardAt: Date, modules: readonly string[], context: AdoptContext): Promise<void> {

@@ -13,7 +13,7 @@ import { createPace } from "./pace.ts";
 import type { Queue } from "./queue/queue.ts";
 import { createRegistry } from "./registries.ts";
 import { createSecretReader } from "./secrets.ts";
-import { heardSourcesOf } from "./silence.ts";
+import { heardSourcesOf, isServed } from "./silence.ts";
 import type { Swept } from "./sweep.ts";
 import { createSweeper, nameOf, type Sweeper, type SweeperContext, sweptSources } from "./sweeper.ts";
 import { watchTokenEnd } from "./token-end.ts";
@@ -63,7 +63,8 @@ export function consumeContext(config: RelayConfig, { cluster, queue, overrides,
     await note?.(entries);
     await tell?.(entries);
   };
-  const adoption = { overrides, observer, note: noteAll, now, pace, interval: config.clusters[cluster]?.adopt ?? null };
+  const isServedHere = (override: Override) => config.sources.length === 0 || isServed(override, cluster, config.sources);
+  const adoption = { overrides, observer, note: noteAll, now, pace, interval: config.clusters[cluster]?.adopt ?? null, isServed: isServedHere };
   return {
     cluster,
     queue,
@@ -104,6 +105,7 @@ export function openSweeper(
   const adoption = { ...context, interval: config.clusters[cluster]?.adopt ?? null };
   const hear: SweeperContext["hear"] = (overrides, hearings) => {
     const heardOf = (override: Override) => {
+      if (!isServed(override, cluster, config.sources)) return [];
       const own = heardSourcesOf(override, cluster, config.sources);
       return hearings
         .filter(({ source }) => own.includes(source))

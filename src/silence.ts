@@ -48,6 +48,12 @@ export function heardSourcesOf(override: Override, cluster: string, sources: rea
   return own.length > 0 ? own : all; // its name is another by now
 }
 
+/** Whether a push of its image may still come to us: the source that its newest nudge was for, or one that may hold it, is in the configuration. */
+export function isServed(override: Override, cluster: string, sources: readonly SourceConfig[]): boolean {
+  const told = nudgeOf(override)?.source ?? null;
+  return sourcesOf(override, cluster, sources).some(({ name }) => told === null || name === null || name === told);
+}
+
 /** One for each source of the cluster. */
 export function hearingsOf(
   overrides: readonly Override[],

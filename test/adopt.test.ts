@@ -247,7 +247,6 @@ describe("after a push", () => {
     };
     const speaks = { isSilent: false, heardAt: later(100) };
     await look(speaks, { isSilent: false, heardAt: null });
-    await look();
     expect(interval()).toBe("12h");
     await look(speaks, { isSilent: true, heardAt: later(10) });
     await look(speaks, { isSilent: true, heardAt: later(10) });
@@ -257,6 +256,20 @@ describe("after a push", () => {
     await look(speaks, { isSilent: false, heardAt: later(130) });
     expect([interval(), noted.at(-1)?.detail["change"]]).toEqual(["12h", "scanInterval 15s → 12h: deliveries of source 1 arrive again"]);
     expect(cluster.patches).toHaveLength(2);
+  });
+
+  it("puts back what no source of the configuration serves any more, and adopts it again with the next push that one serves", async () => {
+    const first = pushed();
+    const { context, cluster, interval, noted, read } = relay(written(first, adopt(first)));
+    const look = () => followSilence([read()], () => [], context);
+    await look();
+    await look();
+    expect([interval(), cluster.patches.length]).toEqual(["15s", 1]);
+    expect(noted.at(-1)).toMatchObject({ stage: "RESTORED", detail: { change: expect.stringContaining("no source of the configuration") } });
+    await adoptAfter(requestOf(), read(), { ...context, isServed: () => false });
+    expect(interval()).toBe("15s");
+    await adoptAfter(requestOf(), read(), { ...context, isServed: () => true });
+    expect([interval(), adoptionOf(read())]).toEqual(["12h", { was: "15s", set: "12h", paused: null }]);
   });
 
   it("reads again where somebody wrote meanwhile, and tells what it cannot do without failing", async () => {

@@ -7,7 +7,7 @@ import { decode, SWEEP } from "../src/event.ts";
 import { nudgeAnnotations } from "../src/nudge.ts";
 import { RelayError } from "../src/outcome.ts";
 import { renew } from "../src/renew.ts";
-import { hearingsOf } from "../src/silence.ts";
+import { hearingsOf, isServed } from "../src/silence.ts";
 import { sweep, type SweepContext } from "../src/sweep.ts";
 import { createSweeper, createTroubleNews, sweepAgain } from "../src/sweeper.ts";
 import { at, digestOf, fakeCluster, fakeContext, fakeObserver, overrideOf, requestOf, source as plain, start } from "./support/relay.ts";
@@ -334,6 +334,16 @@ describe("a webhook", () => {
     for (const taggedAt of [at(-600 - 301), at(-590), null])
       expect(hear([marked({ webhook: SWEEP, digest: NEW }, { ...took, taggedAt }, 600)]).missed).toHaveLength(1);
   });
+});
+
+it("an override is served as long as the source of its newest nudge is configured, or one that may be it", () => {
+  const unnamed = { ...other, name: null };
+  const served = (override: Override, ...sources: SourceConfig[]) => isServed(override, "dev", sources);
+  const ofTest = marked({ source: "test" });
+  expect([served(ofTest, source), served(ofTest, other), served(ofTest, unnamed), served(ofTest)]).toEqual([true, false, true, false]);
+  expect([served(overrideOf(), other), served(marked({ source: null }), other)]).toEqual([true, true]); // nobody knows
+  expect(served(ofTest, { ...source, modules: ["other"] })).toBe(false);
+  expect(isServed(ofTest, "prod", [source])).toBe(false);
 });
 
 describe("the sweeper", () => {
