@@ -249,6 +249,63 @@ describe("overrides", () => {
     expect(findings).toContainEqual(ok("clusters.dev", "1 of 4 overrides served by a source of the configuration"));
   });
 
+  it("of which nobody says where they come from are not called served", async () => {
+    clinic.api.store.delete("modules", "echo");
+    const served = async () => {
+      const { wrong, findings } = await clinic.examine();
+      expect(wrong).toEqual([]);
+      return findings.find(({ where }) => where === "clusters.dev")?.what;
+    };
+    expect(await served()).toMatch(/^0 of 1 override served .*; whether echo comes from one of them nobody says/);
+    Object.assign(clinic.config.sources[0] ?? {}, { name: undefined });
+    expect(await served()).toMatch(/^0 of 1 override served .*; whether echo comes from one of them nobody says/);
+    clinic.api.setServed(["v1alpha1"]);
+    clinic.api.store.delete(MPO, "echo");
+    create("echo", { imageTag: "main", source: "test" });
+    Object.assign(clinic.config.sources[0] ?? {}, { name: "test" });
+    expect(await served()).toBe("1 of 1 override served by a source of the configuration");
+  });
+
+  it("one of which cannot be read: it is named, and the others are looked at", async () => {
+    create("tagless", { imageTag: "main" });
+    clinic.api.store.spoil(MPO, "tagless", { imageTag: null });
+    create("polled", { imageTag: "main", scanInterval: "15s" });
+    clinic.api.store.create("modules", { metadata: { name: "polled" }, properties: { source: "test" } });
+    clinic.api.store.patchStatus("modules", "polled", { phase: "Ready" });
+    expect((await clinic.examine()).wrong).toMatchObject([
+      {
+        level: "error",
+        code: "OVERRIDE_UNREADABLE",
+        what: expect.stringMatching(/tagless .*: spec\.imageTag/),
+        todo: expect.stringContaining("kubectl edit mpo tagless"),
+      },
+      { code: "POLLING", what: expect.stringContaining("polled (15s)") },
+    ]);
+  });
+
+  it("that the relay adopted, and no source serves any more: by the Module's word, by the newest nudge, and not what is paused", async () => {
+    const adopted = (paused: string | null) => ({ "mpo-relay/scan-interval": JSON.stringify({ was: "15s", set: "12h", paused }) });
+    const make = (name: string, source: string, annotations: Record<string, string | null>) => {
+      clinic.api.store.create(MPO, { metadata: { name }, spec: { imageTag: "main", scanInterval: "12h" } });
+      clinic.api.store.patch(MPO, name, { metadata: { annotations } });
+      clinic.api.store.create("modules", { metadata: { name }, properties: { source } });
+      clinic.api.store.patchStatus("modules", name, { phase: "Ready" });
+    };
+    make("a", "gone", adopted(null));
+    make("b", "test", { ...adopted(null), ...nudgeAnnotations(requestOf({ source: "gone" }), 0, null, new Date()) });
+    make("c", "gone", adopted("2026-01-02T03:04:05.000Z"));
+    make("d", "test", adopted(null));
+    const { wrong } = await clinic.examine();
+    expect(wrong.filter(({ code }) => code !== "OVERRIDE_UNSERVED")).toMatchObject([
+      {
+        level: "error",
+        code: "ADOPTED_UNSERVED",
+        what: expect.stringContaining("of a (12h), b (12h), and no source"),
+        todo: expect.stringMatching(/^mpo-relay restore a b --cluster dev --config /),
+      },
+    ]);
+  });
+
   it("are not judged by a worker's file, which names no sources", async () => {
     clinic.config = { ...clinic.config, sources: [], webhooks: {} };
     const { wrong, findings } = await clinic.examine();
@@ -288,10 +345,12 @@ describe("registries", () => {
     ["refuses the password", 401, "REGISTRY_REFUSED", "compare user and password"],
     ["lets us not pull", 403, "REGISTRY_REFUSED", "may pull"],
     ["is broken", 503, "REGISTRY_UNAVAILABLE", "look at the registry"],
+    ["is busy", 429, "REGISTRY_UNAVAILABLE", "wait a while"],
   ])("one that %s", async (_what, status, code, todo) => {
     await at(status, { "www-authenticate": 'Basic realm="test"' });
     const { wrong } = await clinic.examine();
-    expect(wrong).toMatchObject([{ level: "error", code, where: "sources[0].registry", todo: expect.stringContaining(todo) }]);
+    const what = expect.stringContaining(String(status));
+    expect(wrong).toMatchObject([{ level: "error", code, where: "sources[0].registry", what, todo: expect.stringContaining(todo) }]);
   });
 
   it("one that is away, and one that nobody can be asked at", async () => {
@@ -300,6 +359,19 @@ describe("registries", () => {
     expect((await clinic.examine()).wrong).toMatchObject([
       { level: "error", code: "REGISTRY_UNAVAILABLE", where: "sources[0].registry" },
       { level: "warning", code: "NOT_SWEPT", where: "sources[1]" },
+    ]);
+  });
+
+  it("one that does not hold what overrides follow: is it the right repo?", async () => {
+    Object.assign(clinic.config.sources[0] ?? {}, { repo: `localhost:${clinic.registry.port}/deckhouse/module` });
+    expect((await clinic.examine()).wrong).toMatchObject([
+      {
+        level: "warning",
+        code: "IMAGE_MISSING",
+        where: "sources[0].registry",
+        what: expect.stringContaining("there is no echo:main"),
+        todo: expect.stringContaining("kubectl get modulesource test"),
+      },
     ]);
   });
 

@@ -220,7 +220,7 @@ describe("a registry is left alone", () => {
     const { asked, why } = scripted((path) =>
       path.startsWith("/v2/m/") ? { status: 401, headers: { "www-authenticate": "Basic" } } : found,
     );
-    expect(await why("r.example/m/a")).toEqual({ message: "r.example: it refuses the credential", seconds: 60 });
+    expect(await why("r.example/m/a")).toEqual({ message: "r.example: it refuses the credential (401)", seconds: 60 });
     expect(await why("r.example/m/b")).toMatchObject({ seconds: 60 });
     expect(await why("r.example/other/b")).toBeNull();
     expect(asked.filter((each) => each.includes("/m/"))).toEqual(Array(2).fill("r.example/v2/m/a/manifests/main"));
@@ -252,6 +252,20 @@ describe("a registry is left alone", () => {
       expect(asked).toEqual([]);
     },
   );
+
+  it.each([
+    [401, "it refuses the credential (401)"],
+    [429, "it answers 429, too many requests"],
+    [503, "it answers 503"],
+  ])("and still knows that it answered %d while it does not ask", async (status, what) => {
+    const { registry, asked } = scripted(() => ({ status, headers: { "www-authenticate": "Basic" } }));
+    const failed = () => registry.resolve(place("r.example/m/a"), "main").catch((thrown: unknown) => thrown);
+    const first = await failed();
+    expect(first).toMatchObject({ code: "REGISTRY_UNAVAILABLE", status, message: `r.example: ${what}`, retryAfterSeconds: 60 });
+    const count = asked.length;
+    expect(await failed()).toEqual(first);
+    expect(asked).toHaveLength(count);
+  });
 
   it.each([301, 408, 421, 429, 502, 503])("while it answers %d", async (status) => {
     const { why } = scripted(() => ({ status }));

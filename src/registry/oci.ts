@@ -30,7 +30,7 @@ export class OciRegistry {
   readonly #now: () => number;
   readonly #tokens: Tokens;
   /** Hosts and sources that are not asked for a while, and what they said. */
-  readonly #away = new Map<string, { readonly error: RelayError; readonly until: number }>();
+  readonly #away = new Map<string, { readonly error: Trouble | RelayError; readonly until: number }>();
 
   constructor(http: Http, now: () => number = Date.now) {
     this.#http = http;
@@ -39,7 +39,7 @@ export class OciRegistry {
   }
 
   /**
-   * null: no such tag or repository. Throws RelayError REGISTRY_UNAVAILABLE; with `retryAfterSeconds` where the host, or the source with its
+   * null: no such tag or repository. Throws RelayError REGISTRY_UNAVAILABLE, a Trouble with its status where the registry answered; with `retryAfterSeconds` where the host, or the source with its
    * credential, is not asked again before then: until then the same error comes at once.
    */
   async resolve(place: Place, tag: string): Promise<Resolved | null> {
@@ -47,14 +47,14 @@ export class OciRegistry {
     for (const name of [hostOf(place), sourceOf(place)]) {
       const { error, until = 0 } = this.#away.get(name) ?? {};
       const seconds = Math.ceil((until - this.#now()) / 1000);
-      if (error && seconds > 0) throw new RelayError(error.code, error.message, { retryAfterSeconds: seconds });
+      if (!error || seconds <= 0) continue;
+      throw error instanceof Trouble ? error.again(seconds) : new RelayError(error.code, error.message, { retryAfterSeconds: seconds });
     }
     try {
       return await this.#resolve(place, tag);
     } catch (thrown) {
       if (thrown instanceof Trouble && thrown.of === "image") throw thrown;
-      const { code, message, retryAfterSeconds } = toRelayError(thrown, "REGISTRY_UNAVAILABLE");
-      const error = new RelayError(code, message, { retryAfterSeconds: retryAfterSeconds ?? AWAY_SECONDS });
+      const error = thrown instanceof Trouble ? thrown : away(toRelayError(thrown, "REGISTRY_UNAVAILABLE"));
       const isOfSource = thrown instanceof Trouble && thrown.of === "source";
       this.#away.set(isOfSource ? sourceOf(place) : hostOf(place), { error, until: this.#now() + (error.retryAfterSeconds ?? 0) * 1000 });
       throw error;
@@ -96,6 +96,10 @@ export class OciRegistry {
     return ask({ authorization: await this.#tokens.answer(place, answer.headers["www-authenticate"] ?? "") });
   }
 }
+
+/** Nobody answered: its host is left alone for a while. */
+const away = ({ code, message, retryAfterSeconds }: RelayError) =>
+  new RelayError(code, message, { retryAfterSeconds: retryAfterSeconds ?? AWAY_SECONDS });
 
 /** https://github.com/moby/moby/blob/master/registry/config.go: the name that images carry is not the one that serves them. */
 const apiHost = (host: string) => (host === "docker.io" ? "registry-1.docker.io" : host);

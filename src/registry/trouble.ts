@@ -11,11 +11,20 @@ export class Trouble extends RelayError {
   readonly of: "host" | "source" | "image";
   /** What the registry answered, where it is its answer that says so. */
   readonly status: number | null;
+  readonly #where: string;
+  readonly #what: string;
 
   constructor(of: Trouble["of"], where: string, what: string, { seconds = AWAY_SECONDS, status = null }: Told = {}) {
     super("REGISTRY_UNAVAILABLE", `${where}: ${what}`, { retryAfterSeconds: of === "image" ? null : seconds });
     this.of = of;
     this.status = status;
+    this.#where = where;
+    this.#what = what;
+  }
+
+  /** The same, told once more while it is not asked: for so many seconds still. */
+  again(seconds: number): Trouble {
+    return new Trouble(this.of, this.#where, this.#what, { seconds, status: this.status });
   }
 }
 interface Told {
@@ -43,8 +52,8 @@ export function statusTrouble(
 /** Request Timeout, Misdirected Request, Too Many Requests. */
 const BUSY: ReadonlySet<number> = new Set([408, 421, 429]);
 const STATUSES: Readonly<Record<number, string>> = {
-  401: "refuses the credential",
-  403: "refuses the credential the right to pull",
+  401: "refuses the credential (401)",
+  403: "refuses the credential the right to pull (403)",
   429: "answers 429, too many requests",
 };
 

@@ -1,10 +1,12 @@
 /** The overrides of each cluster: does a source of the configuration serve them, is Deckhouse still polling, has a webhook fallen silent? */
+import { adoptionOf } from "../../adoption.ts";
 import type { Override } from "../../cluster/overrides.ts";
 import { intervalMs } from "../../interval.ts";
 import { inLanes } from "../../lanes.ts";
 import { ADVICE } from "../../outcome.ts";
 import { isNoise } from "../../match.ts";
-import { hearingsOf, sourcesOf } from "../../silence.ts";
+import { oddText } from "../../odd.ts";
+import { hearingsOf, isServed, sourcesOf } from "../../silence.ts";
 import { nameOf } from "../../sweeper.ts";
 import { counted } from "../terminal.ts";
 import { type Check, failure, type Finding, listed, ok, warning } from "./finding.ts";
@@ -20,33 +22,77 @@ export const overridesChecks = (around: Surroundings): Check[] =>
   [...around.sights].map(([name, sight]) => ({ name: `overrides in ${name}`, run: () => lookAtOverrides(name, sight, around) }));
 
 async function lookAtOverrides(name: string, sight: Sight, around: Surroundings): Promise<Finding[]> {
-  const overrides = await sight.overrides().catch(() => null);
-  if (overrides === null) return []; // the cluster's check or the rights tell why
+  const all = await sight.overrides().catch(() => null);
+  if (all === null) return []; // the cluster's check or the rights tell why
   const where = `clusters.${name}`;
-  const unserved = around.config.sources.length === 0 ? [] : await unservedOf(name, overrides, sight, around);
-  const count = unserved.reduce((sum, { modules }) => sum + modules.length, 0);
-  const served = overrides.length - count;
+  const overrides = all.filter(({ odd }) => odd === null);
+  const { unserved, unsure } =
+    around.config.sources.length === 0 ? { unserved: [], unsure: [] } : await unservedOf(name, overrides, sight, around);
+  const served = overrides.length - unserved.reduce((sum, group) => sum + group.overrides.length, 0) - unsure.length;
+  const bySource =
+    unsure.length === 0
+      ? ""
+      : `; whether ${listed(unsure)} ${unsure.length === 1 ? "comes" : "come"} from one of them nobody says (a source has no \`name\`, or the Module tells none, as before Deckhouse v1.66): their pushes count by name and tag`;
   return [
     around.config.sources.length === 0
-      ? ok(where, `${counted(overrides.length, "override")}; this file names no sources, so the edge's file says which are served`)
-      : ok(where, `${served} of ${counted(overrides.length, "override")} served by a source of the configuration`),
-    ...unserved.map(({ why, todo, modules }) => warning("OVERRIDE_UNSERVED", where, `no push renews ${listed(modules)}: ${why}`, todo)),
+      ? ok(where, `${counted(all.length, "override")}; this file names no sources, so the edge's file says which are served`)
+      : ok(where, `${served} of ${counted(all.length, "override")} served by a source of the configuration${bySource}`),
+    ...unserved.map(({ why, todo, overrides: some }) =>
+      warning("OVERRIDE_UNSERVED", where, `no push renews ${listed(some.map(taggedName).toSorted())}: ${why}`, todo),
+    ),
+    ...oddIn(where, all),
+    ...leftAdopted(where, name, overrides, new Set(unserved.flatMap((group) => group.overrides)), around),
     ...polledIn(where, name, overrides, around),
     ...silentIn(name, overrides, around),
+  ];
+}
+
+const taggedName = ({ name, imageTag }: Override) => `${name}:${imageTag}`;
+
+const oddIn = (where: string, overrides: readonly Override[]): Finding[] =>
+  overrides.flatMap((override) => {
+    if (override.odd === null) return [];
+    const todo = `kubectl edit mpo ${override.name}, as kubectl explain mpo.spec allows it; pushes that came meanwhile are dead letters INVALID: mpo-relay dlq redrive`;
+    return [failure("OVERRIDE_UNREADABLE", where, `no push renews it: ${oddText(override)}`, todo)];
+  });
+
+/** Deckhouse looks at them twice a day, and no push tells it more. A sweep puts them back; it does not run everywhere. */
+function leftAdopted(
+  where: string,
+  cluster: string,
+  overrides: readonly Override[],
+  unserved: ReadonlySet<Override>,
+  { config, same }: Surroundings,
+): Finding[] {
+  if (config.sources.length === 0) return [];
+  const left = overrides.filter(
+    (override) => adoptionOf(override)?.paused === null && (unserved.has(override) || !isServed(override, cluster, config.sources)),
+  );
+  if (left.length === 0) return [];
+  const names = left.map(({ name }) => name).toSorted();
+  const what = `the relay lengthened the scan interval of ${listed(left.map((each) => `${each.name} (${each.scanInterval})`).toSorted())}, and no source of the configuration serves ${left.length === 1 ? "it" : "them"} any more`;
+  return [
+    failure("ADOPTED_UNSERVED", where, what, `mpo-relay restore ${names.join(" ")} --cluster ${cluster}${same}, or name the source again`),
   ];
 }
 
 interface Unserved {
   readonly why: string;
   readonly todo: string;
-  readonly modules: string[];
+  readonly overrides: Override[];
 }
 
-async function unservedOf(name: string, overrides: readonly Override[], sight: Sight, { config, same }: Surroundings): Promise<Unserved[]> {
+/** `unsure`: a source may hold them, and nobody says whether it does. */
+async function unservedOf(
+  name: string,
+  overrides: readonly Override[],
+  sight: Sight,
+  { config, same }: Surroundings,
+): Promise<{ unserved: Unserved[]; unsure: string[] }> {
   const groups = new Map<string, Unserved>();
-  const add = ({ name: module, imageTag }: Override, why: string, todo: string) => {
-    const group = groups.get(why) ?? { why, todo, modules: [] };
-    group.modules.push(`${module}:${imageTag}`);
+  const add = (override: Override, why: string, todo: string) => {
+    const group = groups.get(why) ?? { why, todo, overrides: [] };
+    group.overrides.push(override);
     groups.set(why, group);
   };
   const fromOther = (override: Override, source: string) =>
@@ -65,13 +111,16 @@ async function unservedOf(name: string, overrides: readonly Override[], sight: S
         `look at \`modules\` and \`clusters\` of the sources; mpo-relay sweep --dry-run${same} shows each override`,
       );
   }
-  // A source without a name may hold any module.
-  const named = asked.filter(({ names }) => !names.includes(null)).slice(0, ASKED);
-  await inLanes(LANES, named, async ({ override, names }) => {
+  // A source without a name may hold any module. Where the override itself names its source, nobody needs to be asked.
+  const isNamed = ({ names }: (typeof asked)[number]) => !names.includes(null);
+  const named = asked.filter((each) => each.override.source === null && isNamed(each));
+  const unsure = [...asked.filter((each) => !isNamed(each)), ...named.slice(ASKED)].map(({ override }) => override.name);
+  await inLanes(LANES, named.slice(0, ASKED), async ({ override, names }) => {
     const active = (await sight.state(override.name).catch(() => null))?.source ?? null;
-    if (active !== null && !names.includes(active)) fromOther(override, active);
+    if (active === null) unsure.push(override.name);
+    else if (!names.includes(active)) fromOther(override, active);
   });
-  return [...groups.values()].map(({ modules, ...rest }) => ({ ...rest, modules: modules.toSorted() }));
+  return { unserved: [...groups.values()], unsure: unsure.toSorted() };
 }
 
 function polledIn(where: string, name: string, overrides: readonly Override[], { same }: Surroundings): Finding[] {

@@ -37,9 +37,15 @@ async function lookAtRights(name: string, sight: Sight, { config }: Surroundings
   }
 }
 
+/** Nobody but Deckhouse may change what is a module's. Which of the two it is a service account of the relay may not see. */
+const AS_MODULE: Readonly<Record<Needed["folder"], string>> = {
+  base: "Installed as a Deckhouse module (infra/module.md) its rights come with the module: kubectl get module mpo-relay tells whether Deckhouse could apply it",
+  rescan: "Installed as a Deckhouse module: `rescan: true` at the source in the ModuleConfig mpo-relay, which brings the right",
+};
+
 function told(where: string, { right, level, without, folder }: Needed): Finding {
   const what = `the relay may not ${textOf(right)}: ${without}`;
-  const todo = `kubectl apply -k infra/cluster/${folder}${folder === "rescan" ? ", with the source's name in it (infra/release-channels.md)" : ""}`;
+  const todo = `kubectl apply -k infra/cluster/${folder}${folder === "rescan" ? ", with the source's name in it (infra/release-channels.md)" : ""}. ${AS_MODULE[folder]}`;
   return level === "error" ? failure("RIGHT_MISSING", where, what, todo) : warning("RIGHT_MISSING", where, what, todo);
 }
 
