@@ -64,7 +64,15 @@ export function consumeContext(config: RelayConfig, { cluster, queue, overrides,
     await tell?.(entries);
   };
   const isServedHere = (override: Override) => config.sources.length === 0 || isServed(override, cluster, config.sources);
-  const adoption = { overrides, observer, note: noteAll, now, pace, interval: config.clusters[cluster]?.adopt ?? null, isServed: isServedHere };
+  const adoption = {
+    overrides,
+    observer,
+    note: noteAll,
+    now,
+    pace,
+    interval: config.clusters[cluster]?.adopt ?? null,
+    isServed: isServedHere,
+  };
   return {
     cluster,
     queue,

@@ -5,9 +5,11 @@
 import type { JWTPayload, JWTVerifyGetKey } from "jose";
 import * as z from "zod";
 import type { OidcConfig, SecretRef } from "./config.ts";
+import { jsonOf } from "./json.ts";
 import { globMatches } from "./match.ts";
 import { RelayError } from "./outcome.ts";
 import type { AuthScheme } from "./providers/provider.ts";
+import { refText } from "./secrets.ts";
 
 export type OidcScheme = Extract<AuthScheme, { kind: "oidc" }>;
 type ReadKeys = (ref: SecretRef) => Promise<string>;
@@ -15,6 +17,7 @@ type ReadKeys = (ref: SecretRef) => Promise<string>;
 const FETCH_MS = 3000; // senders wait 10 s (Pub/Sub), and a job longer
 const KEYS_LAST_MS = 60 * 60 * 1000; // a key id that is not among them is looked for at once, at most every 30 s
 const CLOCKS_DIFFER_SECONDS = 30;
+const ALGORITHM = "RS256";
 
 /**
  * True where the token in `Authorization: Bearer …` is signed by the issuer, for us, and by whom the configuration names.
@@ -35,7 +38,7 @@ export async function verifyToken(
     // before any key is fetched; what the token says counts only after its signature
     if (!issuers.includes(jose.decodeJwt(token).iss ?? "")) return false;
     const { payload } = await jose.jwtVerify(token, await keysOf(scheme, wanted, readKeys), {
-      algorithms: ["RS256"],
+      algorithms: [ALGORITHM],
       issuer: [...issuers],
       audience: wanted.audience,
       requiredClaims: ["exp"],
@@ -67,11 +70,54 @@ async function keysOf(scheme: OidcScheme, { keys, issuer }: OidcConfig, readKeys
   }
 }
 
+/**
+ * The issuer's keys as they are now, for a person: where they come from, how many there are, and how many of them may sign a token that is taken.
+ * Throws RelayError KEYS_UNAVAILABLE.
+ */
+export async function lookAtKeys(
+  scheme: OidcScheme,
+  { keys, issuer }: OidcConfig,
+  readKeys: ReadKeys,
+): Promise<{ from: string; all: number; usable: number }> {
+  const { createRemoteJWKSet, importJWK } = await import("jose");
+  try {
+    const file = keys?.kind === "url" ? null : keys;
+    const from = file ? refText(file) : ((keys?.kind === "url" ? keys.url : scheme.keys) ?? (await discover(issuer ?? "")));
+    const set = file ? keySetIn(await readKeys(file)) : await reloaded(createRemoteJWKSet(new URL(from), { timeoutDuration: FETCH_MS }));
+    const signing = set.keys.filter(
+      (key) => key.kty === "RSA" && (key["use"] ?? "sig") === "sig" && (key["alg"] ?? ALGORITHM) === ALGORITHM,
+    );
+    const read = await Promise.all(
+      signing.map((key) =>
+        importJWK(key, ALGORITHM).then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+    return { from, all: set.keys.length, usable: read.filter((isRead) => isRead).length };
+  } catch (error) {
+    throw unavailable(error);
+  }
+}
+
+async function reloaded(remote: ReturnType<typeof import("jose").createRemoteJWKSet>): Promise<z.infer<typeof keySet>> {
+  await remote.reload();
+  return keySet.parse(remote.jwks());
+}
+
 const keySet = z.looseObject({ keys: z.array(z.looseObject({ kty: z.string() })) });
 
 async function localKeys(text: string): Promise<JWTVerifyGetKey> {
   const { createLocalJWKSet } = await import("jose");
-  return createLocalJWKSet(keySet.parse(JSON.parse(text)));
+  return createLocalJWKSet(keySetIn(text));
+}
+
+/** A parser's own words would quote what it read: another file's secret, maybe. */
+function keySetIn(text: string): z.infer<typeof keySet> {
+  const read = keySet.safeParse(jsonOf(text));
+  if (!read.success) throw new Error("what is there is no key set (JWKS)");
+  return read.data;
 }
 
 /** Public keys, so that one memory for the whole process is enough. */
@@ -118,6 +164,9 @@ async function discover(issuer: string): Promise<string> {
 }
 
 function unavailable(error: unknown): RelayError {
-  const why = error instanceof Error ? `${error.name}: ${error.message}` : "unknown";
+  const why = error instanceof Error ? `${error.name}: ${error.message}${causeOf(error)}` : "unknown";
   return new RelayError("KEYS_UNAVAILABLE", `the keys of the tokens' issuer cannot be had: ${why.slice(0, 300)}`, { cause: error });
 }
+
+/** `fetch failed` alone says nothing of the way there. */
+const causeOf = ({ cause }: Error) => (cause instanceof Error ? ` (${"code" in cause ? String(cause.code) : cause.message})` : "");

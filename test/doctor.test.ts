@@ -1,24 +1,36 @@
 /** `mpo-relay doctor`: each finding planted and found; of a set-up that is well, none. */
 import { readdirSync, readFileSync } from "node:fs";
 import { readFile, rm, writeFile } from "node:fs/promises";
+import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
+import { exportJWK, generateKeyPair } from "jose";
+import { generate } from "selfsigned";
+import { stringify } from "yaml";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { aheadMs } from "../src/cli/doctor/clock.ts";
 import { type Check, ok } from "../src/cli/doctor/finding.ts";
 import { doctorCommand } from "../src/cli/doctor/index.ts";
 import { runChecks } from "../src/cli/doctor/run.ts";
 import { nudgeAnnotations } from "../src/nudge.ts";
-import { makeCertificates } from "../src/sandbox/kubernetes/certificates.ts";
+import { roomFindings } from "../src/cli/doctor/volumes.ts";
+import { type Certificates, makeCertificates } from "../src/sandbox/kubernetes/certificates.ts";
 import { runCommand } from "./support/cli.ts";
 import { type Clinic, type Finding, MPO, openClinic, tokenOf } from "./support/doctor.ts";
 import { listen } from "./support/image.ts";
 import { requestOf } from "./support/relay.ts";
 
 const DAY = 24 * 3600;
+const endOf = (certificate: string) => Date.parse(new X509Certificate(certificate).validTo);
+/** For so many days more than {@link other}. */
+const lasting = async (days: number) =>
+  (await generate([{ name: "commonName", value: "later" }], { keyType: "ec", notAfterDate: new Date(endOf(other.ca) + days * DAY * 1000) }))
+    .cert;
+let other: Certificates;
 const KUBERNETES = "clusters.dev.kubernetes";
 let clinic: Clinic;
 beforeAll(async () => {
   clinic = await openClinic();
+  other = await makeCertificates();
 });
 beforeEach(() => clinic.reset());
 afterAll(() => clinic.close());
@@ -43,7 +55,7 @@ describe("of a set-up that is well", () => {
       "journal",
     ];
     expect([...new Set(findings.map(({ where }) => where))]).toEqual([...named, "webhooks.registry"]);
-    expect(err).toMatch(/^looking at 9 things; each ends within 20 s\n(?: +\d of 9 {2}.+: ok\n?){9}$/);
+    expect(err).toMatch(/^looking at 10 things; each ends within 20 s\n(?: +\d+ of 10 {2}.+: ok\n?){10}$/);
   });
 
   it("nothing is written, at the API server and in the queue's folder", async () => {
@@ -101,24 +113,111 @@ describe("configuration and secrets", () => {
     ]);
   });
 
-  it.each<[string, string, (cert: string) => string, number]>([
-    ["one that ends soon", "warning", (cert) => cert, -5 * DAY],
-    ["one that has ended", "error", (cert) => cert, 5 * DAY],
-    ["what is none", "error", () => "no certificate", -100 * DAY],
-  ])("the hub's certificate: %s", async (_what, level, text, afterItsEnd) => {
+  it.each<[string, string, (pair: { cert: string; key: string }) => void | string, number, RegExp]>([
+    ["one that ends soon", "warning", () => {}, -5 * DAY, /ends in 5 d/],
+    ["one that has ended", "error", () => {}, 5 * DAY, /ended 5 d ago: no worker/],
+    ["what is none", "error", (pair) => (pair.cert = "no certificate"), -100 * DAY, /is none/],
+    ["one with another's key", "error", (pair) => (pair.key = other.key), -100 * DAY, /key beside .* is that of another/],
+    ["one with a key that is none", "error", (pair) => (pair.key = "no key"), -100 * DAY, /key beside .* cannot be read/],
+    ["one whose chain was forgotten behind it is none the worse", "ok", () => {}, -100 * DAY, /^$/],
+  ])("the hub's certificate: %s", async (_what, level, spoil, afterItsEnd, what) => {
     const { cert, key } = await makeCertificates();
-    await clinic.write("hub.crt", text(cert));
-    await clinic.write("hub.key", key);
+    const pair = { cert, key };
+    spoil(pair);
+    await clinic.write("hub.crt", pair.cert);
+    await clinic.write("hub.key", pair.key);
     await clinic.write("hub.token", "a-hub-token-of-good-length");
     clinic.config["hub"] = { listen: "127.0.0.1:0", certificate: "file:hub.crt", key: "file:hub.key" };
     clinic.config.clusters = { dev: { queue: "embedded:./queue", hubToken: "file:hub.token" } };
-    const { X509Certificate } = await import("node:crypto");
-    const now = new Date(Date.parse(new X509Certificate(cert).validTo) + afterItsEnd * 1000);
-    const { wrong } = await clinic.examine({ now: () => now });
-    expect(wrong.filter(({ where }) => where.startsWith("hub"))).toMatchObject([
-      { level, code: "HUB_CERTIFICATE", where: "hub.certificate" },
-    ]);
+    const { wrong } = await clinic.examine({ now: () => new Date(endOf(cert) + afterItsEnd * 1000) });
+    expect(wrong.filter(({ where }) => where.startsWith("hub"))).toMatchObject(
+      level === "ok" ? [] : [{ level, code: "HUB_CERTIFICATE", where: "hub.certificate", what: expect.stringMatching(what) }],
+    );
   });
+
+  it("authorities: of a hub and of a registry, one that has ended beside one of today is fine", async () => {
+    await clinic.write("old.crt", other.ca);
+    await clinic.write("none.crt", "nothing of that kind");
+    await clinic.write("hub.token", "a-hub-token-of-good-length");
+    clinic.config = { ...clinic.config, webhooks: {}, journal: "off" };
+    clinic.config.clusters = { dev: { queue: "hub:https://localhost:1", hubToken: "file:hub.token", hubCa: "file:old.crt" } };
+    Object.assign(clinic.config.sources[0] ?? {}, { registry: { ca: "file:none.crt" } });
+    const certificates = async (afterItsEnd: number) =>
+      (await clinic.examine({ now: () => new Date(endOf(other.ca) + afterItsEnd * 1000) })).wrong.filter(
+        ({ code }) => code === "CERTIFICATE",
+      );
+    const none = { level: "error", where: "sources[0].registry.ca", what: expect.stringContaining("is none") };
+    expect(await certificates(2 * DAY)).toMatchObject([
+      { level: "error", where: "clusters.dev.hubCa", what: expect.stringContaining("ended 2 d ago") },
+      none,
+    ]);
+    expect(await certificates(-DAY)).toMatchObject([{ level: "warning", where: "clusters.dev.hubCa" }, none]);
+    await clinic.write("old.crt", `${other.ca}\n${await lasting(30)}`);
+    expect(await certificates(2 * DAY)).toMatchObject([none]);
+  });
+});
+
+describe("the keys of a webhook's issuer", () => {
+  const webhook = (keys: string) => {
+    const oidc = { issuer: "https://gitlab.example.com", audience: "mpo-relay", subject: ["project_path:modules/*"], keys };
+    clinic.config.webhooks = { registry: clinic.config.webhooks["registry"] ?? {}, ci: { provider: "generic", auth: "oidc", oidc } };
+  };
+  const found = async () => {
+    const { wrong, findings } = await clinic.examine();
+    expect(wrong.filter(({ where }) => where !== "webhooks.ci.oidc").map(({ code }) => code)).toEqual(["WEBHOOK_NEVER_CALLED"]);
+    return findings.filter(({ where }) => where === "webhooks.ci.oidc");
+  };
+  const keySet = async (alg: string) => {
+    const { publicKey } = await generateKeyPair(alg, { extractable: true });
+    return JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: "one", use: "sig", alg }] });
+  };
+
+  it("in a file: read, of a kind that is not taken, and what is no key set, of which nothing is quoted", async () => {
+    await clinic.write("keys.json", await keySet("RS256"));
+    webhook("file:keys.json");
+    expect(await found()).toMatchObject([{ level: "ok", what: expect.stringMatching(/^1 key of its issuer in file:/) }]);
+    await clinic.write("keys.json", await keySet("ES256"));
+    const unavailable = { level: "error", code: "KEYS_UNAVAILABLE" };
+    expect(await found()).toMatchObject([{ ...unavailable, what: expect.stringContaining("holds 1 key, and none") }]);
+    clinic.secrets.push("not-for-anybody");
+    await clinic.write("keys.json", "not-for-anybody: else");
+    expect(await found()).toMatchObject([{ ...unavailable, what: expect.stringContaining("no key set") }]);
+  });
+
+  it("at an address: there, gone, and nobody answers", async () => {
+    const keys = await keySet("RS256");
+    let status = 200;
+    const host = await listen((_request, response) => void response.writeHead(status, { "content-type": "application/json" }).end(keys));
+    webhook(`http://${host}/keys`);
+    expect(await found()).toMatchObject([{ level: "ok" }]);
+    status = 404;
+    expect(await found()).toMatchObject([{ code: "KEYS_UNAVAILABLE", todo: expect.stringContaining("give the keys as a file") }]);
+    webhook("http://127.0.0.1:2/keys");
+    expect(await found()).toMatchObject([{ code: "KEYS_UNAVAILABLE", what: expect.stringContaining("ECONNREFUSED") }]);
+  });
+});
+
+it("/metrics that lies open is told, and not where it is loopback, or in a pod", async () => {
+  clinic.config["admin"] = { host: "0.0.0.0", port: 9090 };
+  expect((await clinic.examine()).wrong).toMatchObject([
+    { level: "warning", code: "ADMIN_OPEN", where: "admin", todo: expect.stringContaining("`admin: 9090`") },
+  ]);
+  expect((await clinic.examine({ env: { KUBERNETES_SERVICE_HOST: "10.0.0.1" } })).wrong).toEqual([]);
+  clinic.config["admin"] = 9090;
+  expect((await clinic.examine()).wrong).toEqual([]);
+});
+
+it.each<[string, number, number, string]>([
+  ["half of a small one", 0.5, 1, "ok"],
+  ["a twentieth of a small one", 0.5, 10, "warning"],
+  ["a twentieth of a large one, which is plenty", 50, 1000, "ok"],
+  ["less than 100 MiB", 0.09, 0.2, "warning"],
+  ["next to nothing", 0.005, 1, "error"],
+  ["nothing of nothing", 0, 0, "error"],
+])("a queue's volume: %s", (_what, free, size, level) => {
+  const GIB = 1024 ** 3;
+  const [finding] = roomFindings("clusters.dev.queue", "/data", { free: free * GIB, size: size * GIB });
+  expect(finding).toMatchObject({ level, code: level === "ok" ? "OK" : "VOLUME_FULL", where: "clusters.dev.queue" });
 });
 
 describe("a cluster", () => {
@@ -151,6 +250,36 @@ describe("a cluster", () => {
     clinic.config.clusters = { dev: { queue: "embedded:./queue", kubernetes: { kubeconfig: "kubeconfig", context: "absent" } } };
     const { wrong } = await clinic.examine();
     expect(wrong).toMatchObject([{ code: "CLUSTER_UNAUTHORIZED", what: expect.stringContaining('no context "absent"') }]);
+  });
+
+  it.each<[string, number, boolean, string[]]>([
+    [
+      "that ends soon",
+      -5 * DAY,
+      true,
+      ["warning its client certificate ends in 5 d", "warning the authority (CA) of its API server ends in 5 d"],
+    ],
+    [
+      "that has ended",
+      2 * DAY,
+      true,
+      ["error its client certificate ended 2 d ago", "error the authority (CA) of its API server ended 2 d ago"],
+    ],
+    ["with another's key", -100 * DAY, false, ["error the key beside its client certificate is that of another one"]],
+  ])("a client certificate %s, and the authority beside it", async (_what, afterItsEnd, isOwnKey, expected) => {
+    const base64 = (text: string) => Buffer.from(text).toString("base64");
+    const { ca, cert, key } = await makeCertificates();
+    const kubeconfig = {
+      "current-context": "dev",
+      clusters: [{ name: "dev", cluster: { server: clinic.api.url, "certificate-authority-data": base64(ca) } }],
+      users: [{ name: "dev", user: { "client-certificate-data": base64(cert), "client-key-data": base64(isOwnKey ? key : other.key) } }],
+      contexts: [{ name: "dev", context: { cluster: "dev", user: "dev" } }],
+    };
+    await clinic.write("kubeconfig", stringify(kubeconfig));
+    clinic.config.clusters = { dev: { queue: "embedded:./queue", kubernetes: { kubeconfig: "kubeconfig" } } };
+    const { wrong } = await clinic.examine({ now: () => new Date(endOf(cert) + afterItsEnd * 1000) });
+    const certificates = wrong.filter(({ code, where }) => code === "CERTIFICATE" && where === KUBERNETES);
+    expect(certificates.map(({ level, what }) => `${level} ${what.split(":")[0]}`).toSorted()).toEqual(expected);
   });
 
   it.each<[string, { beganAgo?: number; endsIn: number | null }, object[]]>([
@@ -450,14 +579,14 @@ it("each code that it can give has its row in infra/doctor.md, and no row is lef
     .map((name) => readFileSync(join(folder, name), "utf8"))
     .join("\n");
   const given = new Set(
-    [...text.matchAll(/\b(?:failure|warning)\(\s*(?:[\w.]+ \? )?"([A-Z_]+)"(?: : "([A-Z_]+)")?/g)].flatMap(([, a, b]) => [a, b]),
+    [...text.matchAll(/\b(?:(?:failure|warning)\(|code:)\s*(?:[\w.]+ \? )?"([A-Z_]+)"(?: : "([A-Z_]+)")?/g)].flatMap(([, a, b]) => [a, b]),
   );
   const passedOn = ["QUEUE_REFUSED", "CLUSTER_UNREACHABLE", "CLUSTER_ERROR", "CLUSTER_BUSY", "FORBIDDEN"]; // as an adapter threw them
   const page = readFileSync(join(import.meta.dirname, "../infra/doctor.md"), "utf8");
   const rows = [...page.matchAll(/^\| (`[A-Z_]+`.*?) \|/gm)].flatMap(([, cell = ""]) =>
     [...cell.matchAll(/`([A-Z_]+)`/g)].map(([, code]) => code),
   );
-  const wanted = [...given, ...passedOn].flatMap((code) => code ?? []);
+  const wanted = [...given, ...passedOn].flatMap((code) => (code === undefined || code === "OK" ? [] : code));
   expect(rows).toHaveLength(new Set(rows).size);
   expect(new Set(rows)).toEqual(new Set(wanted));
 });

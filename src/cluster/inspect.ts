@@ -2,6 +2,8 @@
  * What an API server lets us do and what it serves, for `mpo-relay doctor`. Changes nothing: an access review is a question, and nothing is stored of it.
  * https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/self-subject-access-review-v1/
  */
+import { readFile } from "node:fs/promises";
+import type { KubeConfig } from "@kubernetes/client-node";
 import * as z from "zod";
 import type { KubernetesConfig } from "../config.ts";
 import { RelayError } from "../outcome.ts";
@@ -29,6 +31,11 @@ export interface Inspection {
   readonly server: string;
   /** `endless`: a token that does not say when it ends. null: none of ours to renew (a pod's own, a plugin's, a certificate). */
   readonly token: TokenLife | "endless" | null;
+  /** PEM. `client`: the one by which a kubeconfig's user logs in; its key is null where it cannot be read. `authorities`: whom we trust to be the API server. */
+  readonly certificates: {
+    readonly authorities: string | null;
+    readonly client: { readonly certificate: string; readonly key: string | null } | null;
+  };
   /** Resources of a version of deckhouse.io; null: it is not served. Throws RelayError. */
   resources(version: string): Promise<{ readonly names: readonly string[]; readonly heard: Heard } | null>;
   /** Throws RelayError; FORBIDDEN where not even this may be asked, which every authenticated user may as clusters come (system:basic-user). */
@@ -51,12 +58,14 @@ export async function openInspection(options: {
   const onToken = async (text: string) => void (token = (await lifeOf(text.trim())) ?? "endless");
   const credentials = new Credentials(() => new client.KubeConfig(), options.kubernetes, options.readSecret, onToken);
   const config = await credentials.current();
+  const certificates = await certificatesIn(config);
   const connection = new Connection(client, credentials, timeoutMs);
   return {
     server: config.getCurrentCluster()?.server ?? "",
     get token() {
       return token;
     },
+    certificates,
     async resources(version) {
       const sentAt = now().getTime();
       try {
@@ -84,4 +93,20 @@ export async function openInspection(options: {
     },
     close: () => connection.close(),
   };
+}
+
+async function certificatesIn(config: KubeConfig): Promise<Inspection["certificates"]> {
+  const [cluster, user] = [config.getCurrentCluster(), config.getCurrentUser()];
+  const [authorities, certificate, key] = await Promise.all([
+    textOf(cluster?.caData, cluster?.caFile),
+    textOf(user?.certData, user?.certFile),
+    textOf(user?.keyData, user?.keyFile),
+  ]);
+  return { authorities, client: certificate === null ? null : { certificate, key } };
+}
+
+/** Data in base64 counts before a file, as for the client. null: neither, or it cannot be read. */
+async function textOf(data: string | undefined, file: string | undefined): Promise<string | null> {
+  if (data) return Buffer.from(data, "base64").toString("utf8");
+  return file ? readFile(file, "utf8").catch(() => null) : null;
 }

@@ -63,7 +63,9 @@ export class Tokens {
     const [scheme = ""] = challenge.split(" ", 1);
     if (scheme.toLowerCase() !== "bearer") {
       if (basic === null)
-        throw new Trouble("source", place.repository, "it wants a user and a password (401), and the configuration has none", { status: 401 });
+        throw new Trouble("source", place.repository, "it wants a user and a password (401), and the configuration has none", {
+          status: 401,
+        });
       const source = sourceOf(place);
       this.#known.set(place.repository, { authorization: basic, until: Number.POSITIVE_INFINITY, service: null, source, isAlone: true });
       return basic;

@@ -5,6 +5,7 @@ import { GROUP, VERSIONS } from "../../cluster/read.ts";
 import { ADVICE, RelayError, toRelayError } from "../../outcome.ts";
 import { endsSoon } from "../../token-end.ts";
 import { span } from "../terminal.ts";
+import { shownFindings, trustedFindings } from "./certificates.ts";
 import { skewFindings } from "./clock.ts";
 import { type Check, failure, type Finding, ok, warning } from "./finding.ts";
 import type { Sight, Surroundings } from "./surroundings.ts";
@@ -26,12 +27,33 @@ async function lookAtCluster(name: string, sight: Sight, around: Surroundings): 
     if (/\bthe secret \S+ /.test(message)) return []; // the secrets' own check tells
     return [failure("CLUSTER_UNAUTHORIZED", where, message, "name a kubeconfig, context or token that this process can read")];
   }
-  const token = tokenFindings(where, inspection, around.now());
+  const token = [...tokenFindings(where, inspection, around.now()), ...certificatesOf(where, inspection, around.now())];
   try {
     return [...(await lookInside(name, where, { inspection, sight }, around)), ...token];
   } catch (thrown) {
     return [inWords(where, inspection, toRelayError(thrown, "CLUSTER_ERROR")), ...token];
   }
+}
+
+function certificatesOf(where: string, { certificates: { authorities, client } }: Inspection, now: Date): Finding[] {
+  const trusted = {
+    code: "CERTIFICATE",
+    where,
+    of: "the authority (CA) of its API server",
+    then: "its certificate is refused, and records wait",
+    todo: "take the cluster's authority of today, as in the ConfigMap kube-root-ca.crt of any namespace",
+  };
+  const login = {
+    code: "CERTIFICATE",
+    where,
+    of: "its client certificate",
+    then: "the API server does not let us in, and records wait",
+    todo: "take a kubeconfig of today; infra/token.md gives one a token that is renewed by itself",
+  };
+  return [
+    ...(authorities === null ? [] : trustedFindings({ ...trusted, authorities }, now)),
+    ...(client === null ? [] : shownFindings({ ...login, ...client }, now)),
+  ];
 }
 
 const inWords = (where: string, { server }: Inspection, { code, message }: RelayError) =>

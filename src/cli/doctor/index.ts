@@ -3,9 +3,12 @@ import { Command } from "commander";
 import { loadConfig, type Problem } from "../../config.ts";
 import { configOption, problemLines, sameConfig, shortPath } from "../configuration.ts";
 import { counted, Failure, type Terminal } from "../terminal.ts";
+import { certificatesChecks } from "./certificates.ts";
 import { clusterChecks } from "./clusters.ts";
 import { type Check, type Finding, ok, warning } from "./finding.ts";
+import { issuersChecks } from "./issuers.ts";
 import { journalCheck } from "./journal.ts";
+import { adminChecks } from "./admin.ts";
 import { overridesChecks } from "./overrides.ts";
 import { queueChecks } from "./queues.ts";
 import { registryChecks } from "./registries.ts";
@@ -13,6 +16,7 @@ import { rightsChecks } from "./rights.ts";
 import { runChecks } from "./run.ts";
 import { secretsCheck } from "./secrets.ts";
 import { openSurroundings, type Surroundings } from "./surroundings.ts";
+import { volumeChecks } from "./volumes.ts";
 
 interface Options {
   config?: string;
@@ -67,7 +71,11 @@ async function examine({ config: file, json }: Options, terminal: Terminal): Pro
 
 const checksOf = (around: Surroundings): Check[] => [
   secretsCheck(around),
+  ...certificatesChecks(around),
+  ...adminChecks(around),
+  ...issuersChecks(around),
   ...queueChecks(around),
+  ...volumeChecks(around),
   ...clusterChecks(around),
   ...rightsChecks(around),
   ...overridesChecks(around),
