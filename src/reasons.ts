@@ -5,7 +5,7 @@ import type { DeadLetter } from "./queue/queue.ts";
 /** What to do about letters of a reason that no consumer gives; those that one gives are in ADVICE. */
 const OTHERS = {
   UNPARSED:
-    "an authenticated delivery that this version could not read; see its text with `mpo-relay dlq show`. Update the relay, then `mpo-relay dlq redrive --cluster unparsed`",
+    "an authenticated delivery that this version could not read; see its text with `mpo-relay dlq show`. Where every one of a webhook comes so, its `provider` is that of another registry: write the right one. Else update the relay. Then `mpo-relay dlq redrive --cluster unparsed`",
   UNKNOWN:
     "the queue service moved it by its own redrive policy: a consumer crashed on it or was too slow, again and again. Look at the consumer's log, then `mpo-relay dlq redrive`",
 };

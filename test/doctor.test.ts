@@ -207,6 +207,29 @@ it("/metrics that lies open is told, and not where it is loopback, or in a pod",
   expect((await clinic.examine()).wrong).toEqual([]);
 });
 
+it("what the running relay did not take, by its own counts", async () => {
+  const series = (webhook: string, decision: string, reason: string, count: number) =>
+    `mpo_relay_deliveries_total{webhook="${webhook}",decision="${decision}",reason="${reason}"} ${count}`;
+  let lines: string[] = [];
+  const host = await listen((_request, response) => void response.end(["# HELP", ...lines, ""].join("\n")));
+  clinic.config["admin"] = Number(host.split(":")[1]);
+  const found = async (...now: string[]) => {
+    lines = now;
+    return (await clinic.examine()).wrong.map(({ level, code, where }) => `${level} ${code} ${where}`);
+  };
+  const [refused, taken] = [
+    series("registry", "refused", "AUTH_FAILED", 3),
+    (count: number) => series("registry", "queued", "QUEUED", count),
+  ];
+  expect(await found(series("registry", "refused", "AUTH_FAILED", 0), taken(1))).toEqual([]);
+  expect(await found(refused, taken(0))).toEqual(["error DELIVERIES_REFUSED webhooks.registry"]);
+  expect(await found(refused, taken(1))).toEqual(["warning DELIVERIES_REFUSED webhooks.registry"]);
+  const others = [series("other", "refused", "UNKNOWN_WEBHOOK", 1), series("registry", "skipped", "UNKNOWN_HOST", 1)];
+  expect(await found(...others)).toEqual(["warning UNKNOWN_HOST webhooks.registry", "warning DELIVERIES_REFUSED webhooks"]);
+  clinic.config["admin"] = 2; // nobody
+  expect(await found(refused)).toEqual([]);
+});
+
 it.each<[string, number, number, string]>([
   ["half of a small one", 0.5, 1, "ok"],
   ["a twentieth of a small one", 0.5, 10, "warning"],

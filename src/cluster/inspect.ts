@@ -40,9 +40,13 @@ export interface Inspection {
   resources(version: string): Promise<{ readonly names: readonly string[]; readonly heard: Heard } | null>;
   /** Throws RelayError; FORBIDDEN where not even this may be asked, which every authenticated user may as clusters come (system:basic-user). */
   may(right: Right): Promise<boolean>;
+  /** `system:serviceaccount:mpo-relay:mpo-relay`, as the API server knows us; null: it does not say (before Kubernetes v1.28), or not to us. */
+  who(): Promise<string | null>;
   close(): void;
 }
 
+// https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/self-subject-review-v1/
+const self = z.looseObject({ status: z.looseObject({ userInfo: z.looseObject({ username: z.string() }) }) });
 const review = z.looseObject({ status: z.looseObject({ allowed: z.boolean() }) });
 
 /** Makes no request. Throws RelayError CLUSTER_UNAUTHORIZED where the kubeconfig, context or token cannot be read. `timeoutMs`: of each request. */
@@ -90,6 +94,12 @@ export async function openInspection(options: {
       } catch (thrown) {
         throw toClusterError(thrown);
       }
+    },
+    async who() {
+      const place = { group: "authentication.k8s.io", version: "v1", plural: "selfsubjectreviews" };
+      const body = { apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" };
+      const answer: unknown = await connection.call((api) => api.createClusterCustomObject({ ...place, body })).catch(() => null);
+      return self.safeParse(answer).data?.status.userInfo.username ?? null;
     },
     close: () => connection.close(),
   };

@@ -51,6 +51,8 @@ beforeAll(async () => {
   const opened = await openKubectl(cluster.kube);
   stops.push(opened.close);
   kubectl = opened.kubectl;
+  const ready = '{"status":{"phase":"Ready","conditions":[]}}'; // as of Deckhouse v1.66 on
+  await kubectl("patch", "module", "echo", "--subresource=status", "--type=merge", "-p", ready);
   uid = await kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}");
 
   await mkdir(at("docker"));

@@ -96,3 +96,26 @@ test("a second serve on it is refused", async () => {
     "is in use by another process. Stop the other mpo-relay",
   );
 });
+
+test.each([
+  ["half full", 'head -c 524288 /dev/zero > "$0/lost+found"', "error VOLUME_FULL"], // of a MiB, which is next to nothing
+  ["full", FILL, "error VOLUME_FULL"],
+])("doctor says of a volume that is %s how much is left", async (_what, prepare, expected) => {
+  const { command, args } = within(`${USED.replaceAll("$1", config)}; ${prepare}`);
+  const report = z.object({ findings: z.array(z.object({ level: z.string(), code: z.string(), what: z.string() })) });
+  const text = await run(command, [
+    ...args,
+    "sh",
+    "-c",
+    '"$0" "$@" || true',
+    process.execPath,
+    CLI,
+    "doctor",
+    "--config",
+    config,
+    "--json",
+  ]);
+  const { findings } = report.parse(JSON.parse(text));
+  expect(findings.map(({ level, code }) => `${level} ${code}`)).toContain(expected);
+  expect(findings.find(({ code }) => code === "VOLUME_FULL")?.what).toMatch(/^0 MiB of 1 MiB \(\d+ %\) free on the volume of/);
+});

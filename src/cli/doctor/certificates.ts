@@ -9,12 +9,12 @@ import type { Surroundings } from "./surroundings.ts";
 
 const SOON_DAYS = 14;
 
-/** One that we show others, with its key. `code`: of the finding. `of`: `the hub's certificate`. `then`: what does not work without it. Texts are PEM. */
+/** One that we show others, with its key. `code`: of the finding. `of`: `the hub's certificate`. `hence`: what does not work without it. Texts are PEM. */
 export interface Shown {
   readonly code: string;
   readonly where: string;
   readonly of: string;
-  readonly then: string;
+  readonly hence: string;
   readonly todo: string;
   readonly certificate: string;
   /** null: it is not to be seen. */
@@ -27,20 +27,20 @@ type Say = (level: Finding["level"], what: string) => Finding;
 
 /** Of its chain the first one counts, by which others know us. */
 export function shownFindings({ certificate, key, ...about }: Shown, now: Date): Finding[] {
-  const { of, then } = about;
+  const { of, hence } = about;
   const say = sayer(about);
   const [first] = certificatesIn(certificate);
-  if (!first) return [say("error", `${of} is none (PEM): ${then}`)];
-  return [...endFindings(Date.parse(first.validTo), of, then, now, say), ...(key === null ? [] : keyFindings(first, key, of, then, say))];
+  if (!first) return [say("error", `${of} is none (PEM): ${hence}`)];
+  return [...endFindings(Date.parse(first.validTo), of, hence, now, say), ...(key === null ? [] : keyFindings(first, key, of, hence, say))];
 }
 
 /** Whoever is trusted may be several, of which old ones end while new ones are there: the last of them counts. */
 export function trustedFindings({ authorities, ...about }: Trusted, now: Date): Finding[] {
-  const { of, then } = about;
+  const { of, hence } = about;
   const say = sayer(about);
   const all = certificatesIn(authorities);
-  if (all.length === 0) return [say("error", `${of} is none (PEM): ${then}`)];
-  return endFindings(Math.max(...all.map(({ validTo }) => Date.parse(validTo))), of, then, now, say);
+  if (all.length === 0) return [say("error", `${of} is none (PEM): ${hence}`)];
+  return endFindings(Math.max(...all.map(({ validTo }) => Date.parse(validTo))), of, hence, now, say);
 }
 
 const sayer =
@@ -57,18 +57,18 @@ function certificatesIn(text: string): X509Certificate[] {
   }
 }
 
-function endFindings(endsAt: number, of: string, then: string, now: Date, say: Say): Finding[] {
+function endFindings(endsAt: number, of: string, hence: string, now: Date, say: Say): Finding[] {
   const left = endsAt - now.getTime();
-  if (left <= 0) return [say("error", `${of} ended ${span(-left)} ago: ${then}`)];
+  if (left <= 0) return [say("error", `${of} ended ${span(-left)} ago: ${hence}`)];
   return left < SOON_DAYS * 24 * 3600 * 1000 ? [say("warning", `${of} ends in ${span(left)}`)] : [];
 }
 
-function keyFindings(certificate: X509Certificate, key: string, of: string, then: string, say: Say): Finding[] {
+function keyFindings(certificate: X509Certificate, key: string, of: string, hence: string, say: Say): Finding[] {
   try {
     if (certificate.checkPrivateKey(createPrivateKey(key))) return [];
-    return [say("error", `the key beside ${of} is that of another one: ${then}`)];
+    return [say("error", `the key beside ${of} is that of another one: ${hence}`)];
   } catch {
-    return [say("error", `the key beside ${of} cannot be read (PEM): ${then}`)];
+    return [say("error", `the key beside ${of} cannot be read (PEM): ${hence}`)];
   }
 }
 
@@ -94,16 +94,16 @@ function looksAt({ config, readSecret, now }: Surroundings): (() => Promise<Find
     const of = `the hub's certificate in ${refText(tls.certificate)}`;
     const todo = "write a new certificate and its key where they are read; the hub takes them up without a restart";
     return shownFindings(
-      { code: "HUB_CERTIFICATE", where: "hub.certificate", of, then: "no worker can borrow its queue", todo, certificate, key },
+      { code: "HUB_CERTIFICATE", where: "hub.certificate", of, hence: "no worker can borrow its queue", todo, certificate, key },
       now(),
     );
   };
-  const ofAuthority = async (where: string, ref: SecretRef, then: string) => {
+  const ofAuthority = async (where: string, ref: SecretRef, hence: string) => {
     const authorities = await read(ref);
     const todo = "write the authority of today there; it is read again without a restart";
     return authorities === null
       ? []
-      : trustedFindings({ code: "CERTIFICATE", where, of: `the authority in ${refText(ref)}`, then, todo, authorities }, now());
+      : trustedFindings({ code: "CERTIFICATE", where, of: `the authority in ${refText(ref)}`, hence, todo, authorities }, now());
   };
   const hubs = Object.entries(config.clusters).flatMap(([name, { hub }]) => {
     const ca = hub?.ca;
@@ -111,8 +111,8 @@ function looksAt({ config, readSecret, now }: Surroundings): (() => Promise<Find
   });
   const registries = config.sources.flatMap(({ registry }, index) => {
     const ca = registry?.ca;
-    const then = "the registry's certificate is refused, and nobody notices a lost push there";
-    return ca ? [() => ofAuthority(pathText(["sources", index, "registry", "ca"]), ca, then)] : [];
+    const hence = "the registry's certificate is refused, and nobody notices a lost push there";
+    return ca ? [() => ofAuthority(pathText(["sources", index, "registry", "ca"]), ca, hence)] : [];
   });
   return [...(tls ? [ofHub] : []), ...hubs, ...registries];
 }

@@ -40,14 +40,14 @@ function certificatesOf(where: string, { certificates: { authorities, client } }
     code: "CERTIFICATE",
     where,
     of: "the authority (CA) of its API server",
-    then: "its certificate is refused, and records wait",
+    hence: "its certificate is refused, and records wait",
     todo: "take the cluster's authority of today, as in the ConfigMap kube-root-ca.crt of any namespace",
   };
   const login = {
     code: "CERTIFICATE",
     where,
     of: "its client certificate",
-    then: "the API server does not let us in, and records wait",
+    hence: "the API server does not let us in, and records wait",
     todo: "take a kubeconfig of today; infra/token.md gives one a token that is renewed by itself",
   };
   return [
@@ -57,7 +57,32 @@ function certificatesOf(where: string, { certificates: { authorities, client } }
 }
 
 const inWords = (where: string, { server }: Inspection, { code, message }: RelayError) =>
-  failure(code, where, `${server}: ${message}`, ADVICE[code] ?? "look at the API server");
+  failure(code, where, `${server}: ${message}`, onTheWay(message) ?? ADVICE[code] ?? "look at the API server");
+
+/** By the words of Node and OpenSSL: https://nodejs.org/api/tls.html#x509-certificate-error-codes. undefined: they say no more than the code does. */
+const onTheWay = (message: string) => ON_THE_WAY.find(([shape]) => shape.test(message))?.[1];
+const ON_THE_WAY: readonly (readonly [RegExp, string])[] = [
+  [
+    /self-signed certificate|unable to (?:verify|get)|certificate signature failure/,
+    "this is not the authority (CA) of that API server: take it from the cluster, kubectl get configmap kube-root-ca.crt -o jsonpath='{.data.ca\\.crt}', and name it by `ca` (in a kubeconfig: certificate-authority-data)",
+  ],
+  [
+    /"system:anonymous"/,
+    "the API server takes us for nobody: it saw no credential that it knows (a client certificate that has ended, say). Take a token or kubeconfig of today",
+  ],
+  [
+    /does not match certificate's altnames/,
+    "`server` must have a name or an address that is in the API server's certificate, which is said here",
+  ],
+  [
+    /ECONNREFUSED|ENOTFOUND|EHOSTUNREACH|ENETUNREACH/,
+    "is `server` right, with its port? kubectl config view --minify -o jsonpath={.clusters[0].cluster.server} prints the one that you use; can it be reached from here?",
+  ],
+  [
+    /wrong version number|packet length too long|EPROTO|SSL routines/,
+    "what answers there speaks no TLS: is `server` right, with its port?",
+  ],
+];
 
 interface Seen {
   readonly inspection: Inspection;

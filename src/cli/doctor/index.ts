@@ -5,6 +5,7 @@ import { configOption, problemLines, sameConfig, shortPath } from "../configurat
 import { counted, Failure, type Terminal } from "../terminal.ts";
 import { certificatesChecks } from "./certificates.ts";
 import { clusterChecks } from "./clusters.ts";
+import { deliveriesChecks } from "./deliveries.ts";
 import { type Check, type Finding, ok, warning } from "./finding.ts";
 import { issuersChecks } from "./issuers.ts";
 import { journalCheck } from "./journal.ts";
@@ -73,6 +74,7 @@ const checksOf = (around: Surroundings): Check[] => [
   secretsCheck(around),
   ...certificatesChecks(around),
   ...adminChecks(around),
+  ...deliveriesChecks(around),
   ...issuersChecks(around),
   ...queueChecks(around),
   ...volumeChecks(around),

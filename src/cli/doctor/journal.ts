@@ -29,7 +29,7 @@ async function lookAtJournal({ config, env, now, same }: Surroundings): Promise<
           "WEBHOOK_NEVER_CALLED",
           `webhooks.${webhook}`,
           `no push by it ${where}`,
-          `has the registry its address and secret? mpo-relay webhook ${webhook} --url …${same} prints what to paste, mpo-relay send ${webhook} --url …${same} tries the way in`,
+          `has the registry its address and secret? mpo-relay webhook ${webhook} --url …${same} prints what to paste, mpo-relay send ${webhook} --url …${same} tries the way in. Where a call came and was not taken the relay's log says AUTH_FAILED, UNKNOWN_WEBHOOK or UNKNOWN_HOST`,
         );
       const heard = (webhook: string, at: string) => ok(`webhooks.${webhook}`, `last push ${span(now().getTime() - Date.parse(at))} ago`);
       return [

@@ -28,24 +28,31 @@ async function lookAtRights(name: string, sight: Sight, { config }: Surroundings
     const missing = asked.filter(({ isGiven }) => !isGiven);
     const given = asked.length - missing.length;
     const all = missing.length === 0 ? `all ${counted(given, "right")} given` : `${given} of ${counted(asked.length, "right")} given`;
-    return [...(given > 0 ? [ok(where, all)] : []), ...missing.map((each) => told(where, each))];
+    const who = missing.length === 0 ? null : await inSight(inspection.who());
+    return [...(given > 0 ? [ok(where, all)] : []), ...missing.map((each) => told(where, each, who))];
   } catch (thrown) {
     const { code, message } = toRelayError(thrown);
-    if (code !== "FORBIDDEN") return []; // the cluster's own check tells
+    if (code !== "FORBIDDEN" || message.includes('"system:anonymous"')) return []; // the cluster's own check tells
     const todo = "restore the ClusterRoleBinding system:basic-user, by which every authenticated user may ask what it may do";
     return [warning("RIGHTS_UNKNOWN", where, `the API server does not let us ask for our rights: ${message}`, todo)];
   }
 }
 
-/** Nobody but Deckhouse may change what is a module's. Which of the two it is a service account of the relay may not see. */
-const AS_MODULE: Readonly<Record<Needed["folder"], string>> = {
-  base: "Installed as a Deckhouse module (infra/module.md) its rights come with the module: kubectl get module mpo-relay tells whether Deckhouse could apply it",
-  rescan: "Installed as a Deckhouse module: `rescan: true` at the source in the ModuleConfig mpo-relay, which brings the right",
+/** As infra/cluster and the module name it. */
+const ACCOUNT = "system:serviceaccount:mpo-relay:mpo-relay";
+/** Nobody but Deckhouse may change what is a module's; which of the two it is a service account of the relay may not see. */
+const TODO: Readonly<Record<Needed["folder"], string>> = {
+  base: "kubectl apply -k infra/cluster/base; of the Deckhouse module (infra/module.md) they come with it: kubectl get module mpo-relay tells whether it could be applied",
+  rescan:
+    "kubectl apply -k infra/cluster/rescan, with the source's name in it (infra/release-channels.md); of the Deckhouse module: `rescan: true` at the source in the ModuleConfig mpo-relay",
 };
 
-function told(where: string, { right, level, without, folder }: Needed): Finding {
-  const what = `the relay may not ${textOf(right)}: ${without}`;
-  const todo = `kubectl apply -k infra/cluster/${folder}${folder === "rescan" ? ", with the source's name in it (infra/release-channels.md)" : ""}. ${AS_MODULE[folder]}`;
+/** `who`: as whom the API server knows us; null: it does not say. */
+function told(where: string, { right, level, without, folder }: Needed, who: string | null): Finding {
+  const isOther = who !== null && who !== ACCOUNT;
+  const what = `the relay${isOther ? ` (${who})` : ""} may not ${textOf(right)}: ${without}`;
+  const other = `take a token of ${ACCOUNT}, to whom infra/cluster and the Deckhouse module give the rights, or bind the ClusterRole mpo-relay to ${who}`;
+  const todo = isOther ? other : TODO[folder];
   return level === "error" ? failure("RIGHT_MISSING", where, what, todo) : warning("RIGHT_MISSING", where, what, todo);
 }
 
