@@ -111,7 +111,7 @@ describe("list", () => {
     expect(out).toMatch(/^FORBIDDEN +2 +40 min +dev\/2 +echo:main: no binding$/m);
     expect(out).toMatch(/^UNPARSED +1 +3 h +unparsed\/3 +webhook ci: not JSON$/m);
     expect(out).toMatch(/^ {2}FORBIDDEN: .*restore the binding/m);
-    expect(out).toMatch(/^ {2}UNPARSED: .*Update the relay/m);
+    expect(out).toMatch(/^ {2}UNPARSED: .*update the relay/m);
     expect(out).toContain("3 dead letters");
     expect(out).toContain(`next: mpo-relay dlq show dev/2 --config ${config}`);
   });

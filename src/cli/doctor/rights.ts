@@ -41,7 +41,7 @@ async function lookAtRights(name: string, sight: Sight, { config }: Surroundings
 /** As infra/cluster and the module name it. */
 const ACCOUNT = "system:serviceaccount:mpo-relay:mpo-relay";
 /** Nobody but Deckhouse may change what is a module's; which of the two it is a service account of the relay may not see. */
-const TODO: Readonly<Record<Needed["folder"], string>> = {
+const GIVEN_BY: Readonly<Record<Needed["folder"], string>> = {
   base: "kubectl apply -k infra/cluster/base; of the Deckhouse module (infra/module.md) they come with it: kubectl get module mpo-relay tells whether it could be applied",
   rescan:
     "kubectl apply -k infra/cluster/rescan, with the source's name in it (infra/release-channels.md); of the Deckhouse module: `rescan: true` at the source in the ModuleConfig mpo-relay",
@@ -52,7 +52,7 @@ function told(where: string, { right, level, without, folder }: Needed, who: str
   const isOther = who !== null && who !== ACCOUNT;
   const what = `the relay${isOther ? ` (${who})` : ""} may not ${textOf(right)}: ${without}`;
   const other = `take a token of ${ACCOUNT}, to whom infra/cluster and the Deckhouse module give the rights, or bind the ClusterRole mpo-relay to ${who}`;
-  const todo = isOther ? other : TODO[folder];
+  const todo = isOther ? other : GIVEN_BY[folder];
   return level === "error" ? failure("RIGHT_MISSING", where, what, todo) : warning("RIGHT_MISSING", where, what, todo);
 }
 
