@@ -106,7 +106,7 @@ const nameIn = ({ below, tag }: Sample) => `${below.slice(1)}:${tag}`;
 /** What overrides follow, since a credential may open modules alone; nothing: there is none that surely comes from this source. */
 async function samplesOf(source: SourceConfig, { sights, config }: Surroundings): Promise<Sample[]> {
   const found: Sample[] = [];
-  let asked = 0;
+  let left = MOST_ASKED;
   for (const cluster of source.clusters) {
     const sight = sights.get(cluster);
     const overrides = (await sight?.overrides().catch(() => null)) ?? [];
@@ -114,7 +114,8 @@ async function samplesOf(source: SourceConfig, { sights, config }: Surroundings)
       if (found.length === SAMPLES) return found;
       const own = sourcesOf(override, cluster, config.sources);
       if (override.odd !== null || !own.includes(source)) continue;
-      const active = asked++ < MOST_ASKED ? ((await sight?.state(override.name).catch(() => null))?.source ?? null) : null;
+      const state = left-- > 0 ? await sight?.state(override.name).catch(() => void (left = 0)) : null; // one that hangs is enough
+      const active = state?.source ?? null;
       const isOurs = active === null || source.name === null ? own.length === 1 : active === source.name;
       if (isOurs) found.push({ below: `/${override.name}`, tag: override.imageTag });
     }
