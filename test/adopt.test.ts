@@ -265,7 +265,10 @@ describe("after a push", () => {
     await look();
     await look();
     expect([interval(), cluster.patches.length]).toEqual(["15s", 1]);
-    expect(noted.at(-1)).toMatchObject({ stage: "RESTORED", detail: { change: expect.stringContaining("no source of the configuration") } });
+    expect(noted.at(-1)).toMatchObject({
+      stage: "RESTORED",
+      detail: { change: expect.stringContaining("no source of the configuration") },
+    });
     await adoptAfter(requestOf(), read(), { ...context, isServed: () => false });
     expect(interval()).toBe("15s");
     await adoptAfter(requestOf(), read(), { ...context, isServed: () => true });
