@@ -1,6 +1,6 @@
 /** The third use case: look again until it is known whether a nudge took effect, or why not. */
 import type { Override, OverrideStatus } from "./cluster/overrides.ts";
-import { encode, type Look, type RenewRequest } from "./event.ts";
+import { encode, type Look, type RenewRequest, SWEEP } from "./event.ts";
 import { CLOCKS_DIFFER_MS, MAX_DELAY_SECONDS, RENUDGE_SECONDS, UNSEEN_LOOK, WATCH_FIRST_LOOK } from "./limits.ts";
 import { nudgeOf } from "./nudge.ts";
 import { refuseOdd } from "./odd.ts";
@@ -43,7 +43,7 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   }
   if (verdict === "ok" && isRivals(request, status, look, lastStep))
     return superseded("another push is there, which its sender's clock calls later, or which Deckhouse deployed after this one's nudge");
-  if (verdict === "refused" && isOfImage(status) && request.nudge === 0 && isWrittenSince(look, status))
+  if (verdict === "refused" && isOfImage(status) && mayBeEarly(request) && isWrittenSince(look, status))
     return renudge(request, status.message, 0, context); // it may be about the image that the tag named before
   if (verdict === "refused" && look.step >= 1 && !isOfAnotherPush(status, look, lastStep)) {
     return { kind: "done", code: "REFUSED", detail: { message: status.message.slice(0, 500), advice: adviceOn(status.message) } };
@@ -122,10 +122,13 @@ const isWrittenSince = (look: Look, { message, updatedAt }: OverrideStatus) => m
  * when a deploy that it began would most likely be over. Not where the status holds this push's digest already, or that of one that is
  * later by the sender's clock: there it can only meet a deploy.
  */
-function isUnseen({ nudge, digest, rival }: RenewRequest, { imageDigest }: OverrideStatus, { step }: Look, lastStep: number): boolean {
-  const isThere = imageDigest !== null && [digest, rival].includes(imageDigest);
-  return nudge === 0 && !isThere && step < lastStep && step >= Math.min(UNSEEN_LOOK, lastStep - 1);
+function isUnseen(request: RenewRequest, { imageDigest }: OverrideStatus, { step }: Look, lastStep: number): boolean {
+  const isThere = imageDigest !== null && [request.digest, request.rival].includes(imageDigest);
+  return mayBeEarly(request) && !isThere && step < lastStep && step >= Math.min(UNSEEN_LOOK, lastStep - 1);
 }
+
+/** Whether Deckhouse may have looked before its tag was there. What a sweep saw in the registry was, and by a second nudge it is as well. */
+const mayBeEarly = ({ nudge, webhook }: RenewRequest) => nudge === 0 && webhook !== SWEEP;
 
 const UNSEEN = "the override does not show this push yet: its tag may have been written after its webhook was sent, or a mirror is late";
 
