@@ -36,6 +36,13 @@ export const TOKEN_ENDS_PART = 0.25;
 /** It is told again so often */
 export const TOKEN_TOLD_MS = 3_600_000;
 
+// # What lasts
+
+/** Trouble that lasts is told again so often: the alert on an alarm looks back twenty minutes, and must not end before the trouble does */
+export const TOLD_AGAIN_MS = 900_000;
+/** Whether each webhook's secret can still be read is looked at so often: not only with the next push, which it would refuse */
+export const SECRETS_EVERY_MS = 300_000;
+
 // # Nudging
 
 /** The same push again, so long after its nudge and with its digest still not there: somebody pressed "redeliver", and it is nudged again */

@@ -9,6 +9,7 @@ import { consumeContext, openCluster, openSweeper } from "./consumer.ts";
 import { watchExpiry } from "./expiry.ts";
 import { startHub } from "./lend.ts";
 import { createLimiter } from "./limiter.ts";
+import { SECRETS_EVERY_MS } from "./limits.ts";
 import { EDGE_PATIENCE_MS, type Journals, openJournals, PATIENCE_MS } from "./journals.ts";
 import { listen } from "./listen.ts";
 import type { Metrics } from "./metrics/admin.ts";
@@ -20,9 +21,11 @@ import { takeIn } from "./inbox.ts";
 import { openQueues, openWebhookQueue, type Queues } from "./queues.ts";
 import { receive, type ReceiveContext } from "./receive.ts";
 import { boundRefusals } from "./refusals.ts";
-import { createSecretReader, type SecretReader } from "./secrets.ts";
+import { watchSecrets } from "./secret-watch.ts";
+import { createSecretReader } from "./secrets.ts";
 import type { Swept } from "./sweep.ts";
 import { createTroubleNews, sweepAgain } from "./sweeper.ts";
+import { pause } from "./take.ts";
 import { work } from "./worker.ts";
 
 export interface RelayOptions {
@@ -179,7 +182,14 @@ async function startInbox(webhook: string, context: ReceiveContext): Promise<() 
 
 async function startEdge(context: ReceiveContext, queues: Queues, { journal }: Pick<Journals, "journal">) {
   const { config, observer, readSecret } = context;
-  await readSecrets(config, readSecret, observer);
+  const lookAtSecrets = watchSecrets(config, readSecret, observer);
+  await lookAtSecrets(); // one that is not there is told at start and not with the first push
+  const stopWatch = startLoop(async (signal) => {
+    while (!signal.aborted) {
+      await pause(signal, SECRETS_EVERY_MS);
+      await lookAtSecrets();
+    }
+  });
   const isTooMany = createLimiter(REFUSED_CALLS_PER_MINUTE);
   const app = createApp({
     config,
@@ -190,18 +200,11 @@ async function startEdge(context: ReceiveContext, queues: Queues, { journal }: P
     tooMany: (c) => isTooMany(getConnInfo(c).remote.address ?? ""),
     bodyOf,
   });
-  return listen({ ...config.listen, fetch: app.fetch, setting: "listen" });
-}
-
-/** A secret that is not there is told at start and not with the first push, which gets 503 until it is. */
-async function readSecrets(config: RelayConfig, readSecret: SecretReader, observer: Observer): Promise<void> {
-  for (const [webhook, { secret }] of Object.entries(config.webhooks)) {
-    if (!secret) continue;
-    await readSecret(secret).catch((thrown: unknown) => {
-      const why = toRelayError(thrown).message;
-      observer.alarm("SECRET_MISSING", { what: "this webhook refuses every delivery with 503 until its secret can be read", webhook, why });
-    });
-  }
+  const listening = await listen({ ...config.listen, fetch: app.fetch, setting: "listen" }).catch(async (error: unknown) => {
+    await stopWatch();
+    throw error;
+  });
+  return { ...listening, stop: async () => void (await Promise.all([stopWatch(), listening.stop()])) };
 }
 
 /** From Node's own stream; a body that is left half-way must not take the connection with it, on which the answer goes back. */

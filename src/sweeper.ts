@@ -1,10 +1,11 @@
-/** Sweeps again and again: what is behind goes into the cluster's own queue, and what each sweep saw is told, trouble once until it changes. */
+/** Sweeps again and again: what is behind goes into the cluster's own queue, and what each sweep saw is told, trouble until it is over. */
 import type { Override } from "./cluster/overrides.ts";
 import type { ConsumeContext } from "./consume.ts";
 import type { RelayConfig, SourceConfig } from "./config.ts";
 import { encode, SWEEP } from "./event.ts";
 import { entryOf } from "./journal/journal.ts";
 import { NEWLY_TAGGED_MS, SILENT_AFTER_MS, SILENT_NAMED, SWEEP_AGAIN_MS, SWEEP_GAP_MS, SWEEP_GRACE_MS, SWEEP_TICK_MS } from "./limits.ts";
+import { createNews, type News } from "./news.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, type RelayError, SWEEP_STATES, toRelayError, TREATMENT } from "./outcome.ts";
 import { type Hearing, hearingsOf, type Patience } from "./silence.ts";
@@ -40,13 +41,12 @@ export function createSweeper(context: SweeperContext): Sweeper {
   const missed = new Set<string>();
   /** Since its latest missed push, of which the marks may know nothing any more: the next image by Deckhouse's own scan is no delivery. */
   const silent = new Map<SourceConfig, Date>();
-  let told: string | null = null;
+  const trouble = createNews(() => now().getTime());
 
   const failed = (thrown: unknown) => {
     const error = toRelayError(thrown, "CLUSTER_ERROR");
     if (TREATMENT[error.code] === "circuit") context.circuit.open(error);
-    else if (told !== error.code) observer.alarm(error.code, { what: adviceOn(error), cluster, why: error.message });
-    told = error.code;
+    else if (trouble.isNews(error.code)) observer.alarm(error.code, { what: adviceOn(error), cluster, why: error.message });
   };
 
   async function store(rows: readonly SweepRow[]): Promise<number> {
@@ -92,7 +92,7 @@ export function createSweeper(context: SweeperContext): Sweeper {
           queued: count,
           ms: now().getTime() - started,
         });
-        told = null;
+        trouble.over();
         context.tellTroubles(swept);
         await hear(swept.rows.map(({ override }) => override));
         return count;
@@ -140,14 +140,15 @@ export async function sweepAgain(
   }
 }
 
-/** One line where the registry of a source falls silent, says something else, or answers again, however many clusters and overrides ask it. */
+/** Where the registry of a source falls silent, says something else, or answers again, however many clusters and overrides ask it. */
 export function createTroubleNews(observer: Observer): (swept: Swept) => void {
-  const known = new Map<SourceConfig, string>();
+  const known = new Map<SourceConfig, News>();
   return ({ rows, troubles }) => {
     for (const { source, why } of troubles) {
-      if (known.get(source) !== why)
+      const news = known.get(source) ?? createNews();
+      known.set(source, news);
+      if (news.isNews(why))
         observer.alarm("REGISTRY_UNAVAILABLE", { what: ADVICE.REGISTRY_UNAVAILABLE ?? "", source: nameOf(source), why });
-      known.set(source, why);
     }
     for (const source of known.keys()) {
       if (isInTrouble(source, troubles) || !rows.some((row) => row.source === source && row.names !== null)) continue;
