@@ -30,6 +30,8 @@ export const LAST_PROBE_MS = 30_000;
 export const PROBED_DESPITE_RETRY_AFTER_MS = 900_000;
 /** A record waits no longer for a `Retry-After` either: what a proxy asks for may be weeks */
 export const LONGEST_RETRY_AFTER_SECONDS = 3600;
+/** A cluster that no sweep looks at is looked at so often without a push, so that an outage or a token about to end is told before one waits for it */
+export const LOOK_EVERY_MS = 900_000;
 
 /** In the last part of its life a cluster's token that nobody renewed is told (`TOKEN_ENDS`): six hours of a day, in which somebody sees the alarm */
 export const TOKEN_ENDS_PART = 0.25;

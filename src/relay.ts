@@ -4,7 +4,6 @@ import type { Context } from "hono";
 import { getConnInfo } from "@hono/node-server/conninfo";
 import { createApp } from "./app.ts";
 import type { RelayConfig } from "./config.ts";
-import type { ConsumeContext } from "./consume.ts";
 import { consumeContext, openCluster, openSweeper } from "./consumer.ts";
 import { watchExpiry } from "./expiry.ts";
 import { startHub } from "./lend.ts";
@@ -12,6 +11,7 @@ import { createLimiter } from "./limiter.ts";
 import { SECRETS_EVERY_MS } from "./limits.ts";
 import { EDGE_PATIENCE_MS, type Journals, openJournals, PATIENCE_MS } from "./journals.ts";
 import { listen } from "./listen.ts";
+import { lookAgain, lookOnce } from "./look.ts";
 import type { Metrics } from "./metrics/admin.ts";
 import { type Observer, toAll } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
@@ -118,9 +118,9 @@ async function startConsumer(
   const stopWork = startLoop((signal) => work({ ...context, queue }, signal));
   const stopWatch = startWatch(cluster, queue.deadLetters, observer);
   const swept = openSweeper(config, context, tellTroubles);
-  const stopSweep = swept && startLoop((signal) => sweepAgain(swept.sweeper, swept.context, signal));
+  const stopSweep = startLoop((signal) => (swept ? sweepAgain(swept.sweeper, swept.context, signal) : lookAgain(context, signal)));
   return async () => {
-    await Promise.all([stopWork(), stopWatch(), stopSweep?.()]);
+    await Promise.all([stopWork(), stopWatch(), stopSweep()]);
     overrides.close();
   };
 }
@@ -146,20 +146,6 @@ function startLoop(run: (signal: AbortSignal) => Promise<void>): () => Promise<v
     controller.abort();
     await running;
   };
-}
-
-/**
- * A cluster that cannot be reached, or be verified, is told at start and not with the first push; it keeps nobody else from starting.
- * Another cluster than the configuration means ends a worker. Beside an edge its records wait: pushes for the others must not be lost for it.
- */
-async function lookOnce({ overrides, circuit }: ConsumeContext, isAlone: boolean): Promise<void> {
-  try {
-    await overrides.probe();
-  } catch (thrown) {
-    const error = toRelayError(thrown, "CLUSTER_ERROR");
-    if (isAlone && error.code === "OTHER_CLUSTER") throw error;
-    circuit.open(error);
-  }
 }
 
 function edgeContext(config: RelayConfig, { store, storeUnparsed }: Queues, { observer, note }: Telling): ReceiveContext {

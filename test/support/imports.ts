@@ -19,7 +19,7 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
     /^src\/(?:(?:admit|adoption|auth|bodies|body|circuit|config|conflict|copies|interval|limiter|match|nudge|observe|oidc|pace|patience|reasons|refusals|respell|secrets|settle|sign|silence|ssm|status|story|token-end|told|unparsed)\.ts$|(?:config|metrics|providers)\/)/,
   ],
   ["use cases", /^src\/(?:adopt|receive|redrive|release|renew|rescan|confirm|pushes|sweep|watch)\.ts$/],
-  ["drivers", /^src\/(?:app|consume|runs|secret-watch|expiry|inbox|sweeper|take|worker)\.ts$/],
+  ["drivers", /^src\/(?:app|consume|runs|look|secret-watch|expiry|inbox|sweeper|take|worker)\.ts$/],
   ["adapters", /^src\/(?:queue|cluster|journal|registry)\//],
   [
     "wiring",
