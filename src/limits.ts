@@ -130,6 +130,8 @@ export const SQS_POLL_SECONDS = 5;
 export const SQS_LAST_ANSWER_SECONDS = 2;
 /** The pause after a queue did not answer; each later one is twice as long */
 export const QUEUE_PAUSE_MS = 1_000;
+/** One that does not answer for so long is an alarm; before, it is a line in the log: a hub that is updated is back by then */
+export const QUEUE_TOLD_AFTER_MS = 60_000;
 /** The longest such pause */
 export const LONGEST_QUEUE_PAUSE_MS = 30_000;
 

@@ -154,3 +154,23 @@ it("HUB_CERTIFICATE: a new certificate that cannot be read", async () => {
   await vi.advanceTimersByTimeAsync(2 * MINUTE);
   expect(codes()).toEqual(["HUB_CERTIFICATE", "HUB_CERTIFICATE"]);
 });
+
+it("a hub that is updated, or a service's hiccup, is a line in the log; after a minute it is an alarm", async () => {
+  const { observer, outcomes, codes } = fakeObserver();
+  let isAway = true;
+  const receive = async () => (isAway ? Promise.reject(new RelayError("QUEUE_UNAVAILABLE", "ECONNREFUSED")) : []);
+  const whose = { cluster: "dev" };
+  const take = createTaker({ queue: { receive }, observer, whose, max: 1, visibilitySeconds: 1 }, new AbortController().signal);
+  await take();
+  later(0.9);
+  await take();
+  expect([outcomes(), codes()]).toEqual([["QUEUE_SILENT"], []]);
+  isAway = false;
+  await take();
+  expect(outcomes()).toEqual(["QUEUE_SILENT", "QUEUE_ANSWERS"]);
+  isAway = true;
+  await take();
+  later(1);
+  await take();
+  expect([outcomes().length, codes()]).toEqual([3, ["QUEUE_UNAVAILABLE"]]);
+});
