@@ -41,6 +41,7 @@ export function createSweeper(context: SweeperContext): Sweeper {
   const missed = new Set<string>();
   /** Since its latest missed push, of which the marks may know nothing any more: the next image by Deckhouse's own scan is no delivery. */
   const silent = new Map<SourceConfig, Date>();
+  const behindFor = createWaits();
   const trouble = createNews(() => now().getTime());
 
   const failed = (thrown: unknown) => {
@@ -89,6 +90,7 @@ export function createSweeper(context: SweeperContext): Sweeper {
           outcome: "SWEPT",
           cluster,
           ...countsOf(swept.rows),
+          behindSeconds: behindFor(swept.rows, started),
           queued: count,
           ms: now().getTime() - started,
         });
@@ -164,6 +166,21 @@ export const nameOf = ({ name, repo }: SourceConfig) => name ?? repo;
 /** Whose registries a sweep of the cluster can ask. */
 export const sweptSources = ({ sources }: Pick<RelayConfig, "sources">, cluster: string) =>
   sources.filter(({ registry, clusters }) => registry !== null && clusters.includes(cluster));
+
+/** Since when, in seconds, the override that is behind for longest waits for what its tag names; 0: none is. Another image begins anew. */
+function createWaits(): (rows: readonly SweepRow[], at: number) => number {
+  let known = new Map<string, { readonly names: string | null; readonly since: number }>();
+  return (rows, at) => {
+    const next: typeof known = new Map();
+    for (const { override, state, names } of rows) {
+      const before = known.get(override.name);
+      if (state === "behind") next.set(override.name, before?.names === names ? before : { names, since: at });
+      else if (state === "unknown" && before) next.set(override.name, before); // nobody can tell, so it is not over
+    }
+    known = next;
+    return Math.max(0, ...[...known.values()].map(({ since }) => (at - since) / 1000));
+  };
+}
 
 /** How many overrides are in each state. */
 export function countsOf(rows: readonly SweepRow[]): Record<string, number> {

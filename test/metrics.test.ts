@@ -85,6 +85,11 @@ describe("a line counts for", () => {
       { event: "process", outcome: "SWEPT", cluster: "dev", overrides: 6, push: 3, polling: 2, behind: 1, unserved: 0, unknown: 0 },
       [3, 2, 1, 0, 0].map((value) => expect.objectContaining({ metric: "overrides", value })),
     ],
+    [
+      "how long the same image has been waited for",
+      { event: "process", outcome: "SWEPT", cluster: "dev", behindSeconds: 600 },
+      [{ metric: "overridesBehind", labels: { cluster: "dev" }, value: 600 }],
+    ],
     ["nothing", { event: "process", outcome: "STARTED" }, []],
     ["nothing", { event: "adoption", outcome: "ADOPTED", cluster: "dev" }, []],
   ])("%s", (_what, line, samples) => {

@@ -113,11 +113,14 @@ function durationOf(line: OutcomeLine): ["receiveToPatched" | "pushToPickedUp", 
   return ["receiveToPatched", isFirst ? numberOf(timeOf(line["patchedAt"]) - timeOf(line["receivedAt"])) : null];
 }
 
-const ofSweep = (line: OutcomeLine, cluster: string): Sample[] =>
-  SWEEP_STATES.flatMap((state) => {
+function ofSweep(line: OutcomeLine, cluster: string): Sample[] {
+  const states = SWEEP_STATES.flatMap((state) => {
     const value = numberOf(line[state]);
     return value === null ? [] : [{ metric: "overrides" as const, labels: { cluster, state }, value }];
   });
+  const behind = numberOf(line["behindSeconds"]);
+  return behind === null ? states : [...states, { metric: "overridesBehind", labels: { cluster }, value: behind }];
+}
 
 const SKIPS: ReadonlySet<string> = new Set(SKIP_REASONS);
 const OUTCOMES: ReadonlySet<string> = new Set([...DONE_CODES, ...SKIP_REASONS, "DEFERRED"]);
