@@ -92,18 +92,18 @@ async function handle(c: Context, context: AppContext, bodies: Bodies): Promise<
     const key = answer.decision === "queued" && context.tellPush ? answer.body?.["key"] : null;
     return typeof key === "string" ? { ...answer, headers: { location: `/pushes/${key}` } } : limited(answer, c, context);
   } catch (error) {
-    tellUnread(error, webhook, context);
-    return refusalOf(error);
+    const known = error instanceof RelayError ? error : new RelayError("CUT_OFF", "the body did not come to its end");
+    tellUnread(known, webhook, context);
+    return refusalOf(known);
   }
 }
 
 /** Nobody knows yet who called, so an alarm is only of a webhook that there is. */
-function tellUnread(error: unknown, called: string, { config, observer }: AppContext): void {
-  if (!(error instanceof RelayError)) return; // the caller went away
-  const { code, message: why } = error;
+function tellUnread({ code, message: why }: RelayError, called: string, { config, observer }: AppContext): void {
   const webhook = nameOf(called, config);
   observer.outcome({ event: "delivery", outcome: code, why, webhook });
-  if (webhook !== null) observer.alarm(code, { what: ADVICE[code] ?? why, webhook, why });
+  const what = ADVICE[code];
+  if (webhook !== null && what !== undefined) observer.alarm(code, { what, webhook, why });
 }
 
 /** `GET /pushes/<key>`, with the credential of the webhook that the push came by. */

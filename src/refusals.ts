@@ -15,6 +15,7 @@ const REFUSALS: ReadonlySet<string> = new Set<ErrorCode>([
   "AUTH_FAILED",
   "TOO_LARGE",
   "NO_MEMORY",
+  "CUT_OFF",
   "KEYS_UNAVAILABLE",
   "INTERNAL",
 ]);

@@ -52,6 +52,7 @@ const BAD_ENDS: readonly (ErrorCode | SkipReason)[] = [
   "AUTH_FAILED",
   "TOO_LARGE",
   "NO_MEMORY",
+  "CUT_OFF",
   "KEYS_UNAVAILABLE",
   "QUEUE_UNAVAILABLE",
   "QUEUE_REFUSED",
