@@ -5,6 +5,7 @@
 import type { JWTPayload, JWTVerifyGetKey } from "jose";
 import * as z from "zod";
 import type { OidcConfig, SecretRef } from "./config.ts";
+import { jsonOf } from "./json.ts";
 import { globMatches } from "./match.ts";
 import { RelayError } from "./outcome.ts";
 import type { AuthScheme } from "./providers/provider.ts";
@@ -71,7 +72,9 @@ const keySet = z.looseObject({ keys: z.array(z.looseObject({ kty: z.string() }))
 
 async function localKeys(text: string): Promise<JWTVerifyGetKey> {
   const { createLocalJWKSet } = await import("jose");
-  return createLocalJWKSet(keySet.parse(JSON.parse(text)));
+  const read = keySet.safeParse(jsonOf(text));
+  if (!read.success) throw new Error("what `oidc.keys` names holds no keys (JWKS)"); // a parser's message would quote it: a secret, maybe
+  return createLocalJWKSet(read.data);
 }
 
 /** Public keys, so that one memory for the whole process is enough. */
