@@ -84,9 +84,9 @@ export function hubGate({ lent, journal, readSecret, observer, now = () => new D
         return isTooMany(address) ? bare(429, { "retry-after": "60" }) : bare(401);
       } catch (thrown) {
         if (thrown instanceof URIError) return bare(400);
-        const why = toRelayError(thrown).message;
-        if (isNews(why, "SECRET_MISSING"))
-          observer.alarm("SECRET_MISSING", { what: "a hub token cannot be read; its worker gets 503 until it can", why });
+        const cluster = targetOf(request).name ?? ""; // of the configuration: others were refused
+        const what = "a hub token cannot be read; its worker gets 503 until it can";
+        if (isNews(cluster, "SECRET_MISSING")) observer.alarm("SECRET_MISSING", { what, cluster, why: toRelayError(thrown).message });
         return bare(503, { "retry-after": "5" });
       }
     },
