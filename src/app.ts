@@ -3,7 +3,7 @@ import { type Context, Hono } from "hono";
 import { type Bodies, createBodies } from "./bodies.ts";
 import type { RelayConfig } from "./config.ts";
 import type { Observer } from "./observe.ts";
-import { ADVICE, httpStatus, RelayError } from "./outcome.ts";
+import { ADVICE, httpStatus, RelayError, toRelayError } from "./outcome.ts";
 import type { PushAnswer, PushQuestion } from "./pushes.ts";
 import { type Delivery, nameOf, type Received } from "./receive.ts";
 
@@ -80,24 +80,30 @@ async function handle(c: Context, context: AppContext, bodies: Bodies): Promise<
   const method = c.req.method === "OPTIONS" ? "OPTIONS" : "POST";
   try {
     const headers = headersOf(c);
+    const take = (body: Uint8Array) => context.receive({ webhook, method, pathSecret: c.req.param("secret") ?? null, headers, body });
     const answer = await bodies.read(context.bodyOf?.(c) ?? c.req.raw.body, own ?? limits.body, async (body) =>
-      answerOf(await context.receive({ webhook, method, pathSecret: c.req.param("secret") ?? null, headers, body })),
+      // what is thrown from here on is ours, and not a caller's that went away
+      answerOf(
+        await take(body).catch((thrown: unknown) => {
+          throw toRelayError(thrown);
+        }),
+      ),
     );
     const key = answer.decision === "queued" && context.tellPush ? answer.body?.["key"] : null;
     return typeof key === "string" ? { ...answer, headers: { location: `/pushes/${key}` } } : limited(answer, c, context);
   } catch (error) {
-    tellUnread(error, webhook, context);
-    return refusalOf(error);
+    const known = error instanceof RelayError ? error : new RelayError("CUT_OFF", "the body did not come to its end");
+    tellUnread(known, webhook, context);
+    return refusalOf(known);
   }
 }
 
 /** Nobody knows yet who called, so an alarm is only of a webhook that there is. */
-function tellUnread(error: unknown, called: string, { config, observer }: AppContext): void {
-  if (!(error instanceof RelayError)) return; // the caller went away
-  const { code, message: why } = error;
+function tellUnread({ code, message: why }: RelayError, called: string, { config, observer }: AppContext): void {
   const webhook = nameOf(called, config);
   observer.outcome({ event: "delivery", outcome: code, why, webhook });
-  if (webhook !== null) observer.alarm(code, { what: ADVICE[code] ?? why, webhook, why });
+  const what = ADVICE[code];
+  if (webhook !== null && what !== undefined) observer.alarm(code, { what, webhook, why });
 }
 
 /** `GET /pushes/<key>`, with the credential of the webhook that the push came by. */

@@ -1,7 +1,8 @@
 /** One per cluster: while its API server does not answer us, records wait in the queue and one probe asks. */
 import { FIRST_PROBE_MS, LAST_PROBE_MS, PROBED_DESPITE_RETRY_AFTER_MS } from "./limits.ts";
+import { createNews } from "./news.ts";
 import type { Observer } from "./observe.ts";
-import { ADVICE, type ErrorCode, type RelayError } from "./outcome.ts";
+import { ADVICE, type RelayError } from "./outcome.ts";
 
 export interface Circuit {
   /** The error that opened it; null while it is closed. */
@@ -23,10 +24,10 @@ export function createCircuit(
 ): Circuit {
   let error: RelayError | null = null;
   let failures = 0;
-  let told: ErrorCode | null = null;
+  const news = createNews();
   const tell = (reason: RelayError) => {
-    if (told !== reason.code) observer.alarm(reason.code, { what: ADVICE[reason.code] ?? reason.message, cluster, why: reason.message });
-    told = reason.code;
+    if (news.isNews(reason.code))
+      observer.alarm(reason.code, { what: ADVICE[reason.code] ?? reason.message, cluster, why: reason.message });
   };
   return {
     get error() {
@@ -37,13 +38,13 @@ export function createCircuit(
       return Math.max(Math.min(LAST_PROBE_MS, FIRST_PROBE_MS * 2 ** Math.min(10, failures)), asked);
     },
     open(reason) {
-      if (error === null && told !== null) failures += 1; // closed by a probe, and nothing but the probe went well
+      if (error === null && news.told !== null) failures += 1; // closed by a probe, and nothing but the probe went well
       tell(reason);
       error = reason;
     },
     succeeded() {
       failures = 0;
-      told = null;
+      news.over();
     },
     async probe() {
       if (error === null) return true;

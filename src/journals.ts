@@ -1,6 +1,7 @@
 /** Opens the journal that a configuration names, so that it never holds up a push. */
 import { type RelayConfig, resolveTable } from "./config.ts";
 import type { Journal, Note } from "./journal/journal.ts";
+import { createNews, type News } from "./news.ts";
 import type { Observer } from "./observe.ts";
 import { ADVICE, RelayError, toRelayError } from "./outcome.ts";
 import { within } from "./patience.ts";
@@ -31,9 +32,16 @@ type Named = Pick<RelayConfig, "journal" | "clusters">;
 
 /** For processes that write: one that cannot be opened is told, and they go on without it. Queues are opened before: a new one wants an empty folder. */
 export async function openJournals(config: Named, { observer, patienceMs, env, create = true }: JournalsOptions): Promise<Journals> {
-  const journal = config.journal && (await openForm(config, { create, env }).catch((thrown: unknown) => tell(thrown, observer)));
-  if (!journal) return { journal: null, note: async () => {}, close: async () => {} };
-  return { journal, note: noteIn(journal, patienceMs, observer), close: () => journal.close() };
+  if (config.journal === null) return { journal: null, note: async () => {}, close: async () => {} };
+  const news = createNews();
+  try {
+    const journal = await openForm(config, { create, env });
+    return { journal, note: noteIn(journal, patienceMs, observer, news), close: () => journal.close() };
+  } catch (thrown) {
+    const note = async () => tell(thrown, observer, news);
+    await note();
+    return { journal: null, note, close: async () => {} };
+  }
 }
 
 /** For commands that read. Throws RelayError JOURNAL_UNAVAILABLE. */
@@ -84,24 +92,22 @@ function openTable(table: string): Loading {
   };
 }
 
-/** One alarm for a journal that fails again and again. Our own loading is none of its silence. */
-function noteIn(journal: Journal | Loading, patienceMs: number, observer: Observer): Note {
-  let isTold = false;
+/** A journal that fails again and again is not told each time. Our own loading is none of its silence. */
+function noteIn(journal: Journal | Loading, patienceMs: number, observer: Observer, news: News): Note {
   return async (entries) => {
     if (entries.length === 0) return;
     try {
       if ("loaded" in journal) await journal.loaded;
       await within(patienceMs, journal.append(entries), "JOURNAL_UNAVAILABLE");
-      isTold = false;
+      news.over();
     } catch (thrown) {
-      if (!isTold) tell(thrown, observer);
-      isTold = true;
+      tell(thrown, observer, news);
     }
   };
 }
 
-function tell(thrown: unknown, observer: Observer): null {
-  const error: RelayError = toRelayError(thrown, "JOURNAL_UNAVAILABLE");
-  observer.alarm("JOURNAL_UNAVAILABLE", { what: ADVICE.JOURNAL_UNAVAILABLE ?? "", why: error.message });
-  return null;
+function tell(thrown: unknown, observer: Observer, news: News): void {
+  if (!news.isNews("JOURNAL_UNAVAILABLE")) return;
+  const { message: why } = toRelayError(thrown, "JOURNAL_UNAVAILABLE");
+  observer.alarm("JOURNAL_UNAVAILABLE", { what: ADVICE.JOURNAL_UNAVAILABLE ?? "", why });
 }

@@ -1,6 +1,7 @@
 /** The hub of a process: its embedded queues, lent to the workers of their clusters over TLS; and its journal, for what they say became of the records. */
 import type { HubConfig, RelayConfig } from "./config.ts";
 import { type Certificate, listen, type Listening } from "./listen.ts";
+import { createNews } from "./news.ts";
 import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
 import { hubGate, type Lent } from "./queue/hub/gate.ts";
@@ -58,23 +59,22 @@ async function certificateOf({ tls }: HubConfig, readSecret: SecretReader): Prom
   return { cert, key };
 }
 
-/** What cannot be read, or is no pair (the one is there before the other), is told once; until it can the certificate in use stays. */
+/** What cannot be read, or is no pair (the one is there before the other), is told; until it can the certificate in use stays. */
 function renew(first: Certificate, read: () => Promise<Certificate | null>, listening: Listening, observer: Observer): NodeJS.Timeout {
   let inUse = first;
-  let told = "";
+  const news = createNews();
   const look = async () => {
     try {
       const next = await read();
-      if (!next || (next.cert === inUse.cert && next.key === inUse.key)) return;
+      if (!next || (next.cert === inUse.cert && next.key === inUse.key)) return news.over();
       listening.replace(next);
       inUse = next;
-      told = "";
+      news.over();
       observer.outcome({ event: "process", outcome: "HUB_CERTIFICATE_RENEWED" });
     } catch (thrown) {
       const why = toRelayError(thrown).message;
       const what = "the hub's new certificate cannot be used; the one before stays. Check hub.certificate and hub.key";
-      if (why !== told) observer.alarm("HUB_CERTIFICATE", { what, why });
-      told = why;
+      if (news.isNews(why)) observer.alarm("HUB_CERTIFICATE", { what, why });
     }
   };
   return setInterval(() => void look(), RENEW_MS).unref();

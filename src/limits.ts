@@ -30,11 +30,20 @@ export const LAST_PROBE_MS = 30_000;
 export const PROBED_DESPITE_RETRY_AFTER_MS = 900_000;
 /** A record waits no longer for a `Retry-After` either: what a proxy asks for may be weeks */
 export const LONGEST_RETRY_AFTER_SECONDS = 3600;
+/** A cluster that no sweep looks at is looked at so often without a push, so that an outage or a token about to end is told before one waits for it */
+export const LOOK_EVERY_MS = 900_000;
 
 /** In the last part of its life a cluster's token that nobody renewed is told (`TOKEN_ENDS`): six hours of a day, in which somebody sees the alarm */
 export const TOKEN_ENDS_PART = 0.25;
 /** It is told again so often */
 export const TOKEN_TOLD_MS = 3_600_000;
+
+// # What lasts
+
+/** Trouble that lasts is told again so often: the alert on an alarm looks back twenty minutes, and must not end before the trouble does */
+export const TOLD_AGAIN_MS = 900_000;
+/** Whether each webhook's secret can still be read is looked at so often: not only with the next push, which it would refuse */
+export const SECRETS_EVERY_MS = 300_000;
 
 // # Nudging
 
@@ -121,6 +130,8 @@ export const SQS_POLL_SECONDS = 5;
 export const SQS_LAST_ANSWER_SECONDS = 2;
 /** The pause after a queue did not answer; each later one is twice as long */
 export const QUEUE_PAUSE_MS = 1_000;
+/** One that does not answer for so long is an alarm; before, it is a line in the log: a hub that is updated is back by then */
+export const QUEUE_TOLD_AFTER_MS = 60_000;
 /** The longest such pause */
 export const LONGEST_QUEUE_PAUSE_MS = 30_000;
 

@@ -62,6 +62,7 @@ export type ErrorCode =
   | "TOO_MANY"
   | "TOO_LARGE"
   | "NO_MEMORY" // all bodies in hand together are too many
+  | "CUT_OFF" // the connection, or our patience, ended before the body did
   | "QUEUE_UNAVAILABLE"
   | "JOURNAL_UNAVAILABLE" // holds up nothing: the push goes on, its story has a gap
   | "REGISTRY_UNAVAILABLE" // a look-up failed: decided without it
@@ -129,6 +130,7 @@ const HTTP: Partial<Record<ErrorCode, number>> = {
   AUTH_FAILED: 401,
   TOO_MANY: 429,
   TOO_LARGE: 413,
+  CUT_OFF: 408, // nobody is there to read it
 };
 
 /**
@@ -168,6 +170,7 @@ export const TREATMENT: Readonly<Record<ErrorCode, Treatment>> = {
   TOO_MANY: "bury",
   TOO_LARGE: "bury",
   NO_MEMORY: "bury",
+  CUT_OFF: "bury",
 };
 
 export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(TREATMENT, code);

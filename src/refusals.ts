@@ -9,7 +9,16 @@ const WINDOW_MS = 60_000;
 /** Enough to see who it is; 30 refused calls a minute from one address are answered 401 (src/relay.ts). */
 const TOLD_IN_FULL = 10;
 /** Ends of a call before, or instead of, its sender's proof. */
-const REFUSALS: ReadonlySet<string> = new Set<ErrorCode>(["UNKNOWN_WEBHOOK", "METHOD", "AUTH_FAILED", "TOO_LARGE", "NO_MEMORY"]);
+const REFUSALS: ReadonlySet<string> = new Set<ErrorCode>([
+  "UNKNOWN_WEBHOOK",
+  "METHOD",
+  "AUTH_FAILED",
+  "TOO_LARGE",
+  "NO_MEMORY",
+  "CUT_OFF",
+  "KEYS_UNAVAILABLE",
+  "INTERNAL",
+]);
 
 export interface BoundLog {
   readonly observer: Observer;

@@ -4,13 +4,14 @@ import type { Context } from "hono";
 import { getConnInfo } from "@hono/node-server/conninfo";
 import { createApp } from "./app.ts";
 import type { RelayConfig } from "./config.ts";
-import type { ConsumeContext } from "./consume.ts";
 import { consumeContext, openCluster, openSweeper } from "./consumer.ts";
 import { watchExpiry } from "./expiry.ts";
 import { startHub } from "./lend.ts";
 import { createLimiter } from "./limiter.ts";
+import { SECRETS_EVERY_MS } from "./limits.ts";
 import { EDGE_PATIENCE_MS, type Journals, openJournals, PATIENCE_MS } from "./journals.ts";
 import { listen } from "./listen.ts";
+import { lookAgain, lookOnce } from "./look.ts";
 import type { Metrics } from "./metrics/admin.ts";
 import { type Observer, toAll } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
@@ -20,9 +21,11 @@ import { takeIn } from "./inbox.ts";
 import { openQueues, openWebhookQueue, type Queues } from "./queues.ts";
 import { receive, type ReceiveContext } from "./receive.ts";
 import { boundRefusals } from "./refusals.ts";
-import { createSecretReader, type SecretReader } from "./secrets.ts";
+import { watchSecrets } from "./secret-watch.ts";
+import { createSecretReader } from "./secrets.ts";
 import type { Swept } from "./sweep.ts";
 import { createTroubleNews, sweepAgain } from "./sweeper.ts";
+import { pause } from "./take.ts";
 import { work } from "./worker.ts";
 
 export interface RelayOptions {
@@ -115,9 +118,9 @@ async function startConsumer(
   const stopWork = startLoop((signal) => work({ ...context, queue }, signal));
   const stopWatch = startWatch(cluster, queue.deadLetters, observer);
   const swept = openSweeper(config, context, tellTroubles);
-  const stopSweep = swept && startLoop((signal) => sweepAgain(swept.sweeper, swept.context, signal));
+  const stopSweep = startLoop((signal) => (swept ? sweepAgain(swept.sweeper, swept.context, signal) : lookAgain(context, signal)));
   return async () => {
-    await Promise.all([stopWork(), stopWatch(), stopSweep?.()]);
+    await Promise.all([stopWork(), stopWatch(), stopSweep()]);
     overrides.close();
   };
 }
@@ -145,20 +148,6 @@ function startLoop(run: (signal: AbortSignal) => Promise<void>): () => Promise<v
   };
 }
 
-/**
- * A cluster that cannot be reached, or be verified, is told at start and not with the first push; it keeps nobody else from starting.
- * Another cluster than the configuration means ends a worker. Beside an edge its records wait: pushes for the others must not be lost for it.
- */
-async function lookOnce({ overrides, circuit }: ConsumeContext, isAlone: boolean): Promise<void> {
-  try {
-    await overrides.probe();
-  } catch (thrown) {
-    const error = toRelayError(thrown, "CLUSTER_ERROR");
-    if (isAlone && error.code === "OTHER_CLUSTER") throw error;
-    circuit.open(error);
-  }
-}
-
 function edgeContext(config: RelayConfig, { store, storeUnparsed }: Queues, { observer, note }: Telling): ReceiveContext {
   return { config, observer, store, storeUnparsed, note, readSecret: createSecretReader(), now: () => new Date() };
 }
@@ -179,7 +168,14 @@ async function startInbox(webhook: string, context: ReceiveContext): Promise<() 
 
 async function startEdge(context: ReceiveContext, queues: Queues, { journal }: Pick<Journals, "journal">) {
   const { config, observer, readSecret } = context;
-  await readSecrets(config, readSecret, observer);
+  const lookAtSecrets = watchSecrets(config, readSecret, observer);
+  await lookAtSecrets(); // one that is not there is told at start and not with the first push
+  const stopWatch = startLoop(async (signal) => {
+    while (!signal.aborted) {
+      await pause(signal, SECRETS_EVERY_MS);
+      await lookAtSecrets();
+    }
+  });
   const isTooMany = createLimiter(REFUSED_CALLS_PER_MINUTE);
   const app = createApp({
     config,
@@ -190,18 +186,11 @@ async function startEdge(context: ReceiveContext, queues: Queues, { journal }: P
     tooMany: (c) => isTooMany(getConnInfo(c).remote.address ?? ""),
     bodyOf,
   });
-  return listen({ ...config.listen, fetch: app.fetch, setting: "listen" });
-}
-
-/** A secret that is not there is told at start and not with the first push, which gets 503 until it is. */
-async function readSecrets(config: RelayConfig, readSecret: SecretReader, observer: Observer): Promise<void> {
-  for (const [webhook, { secret }] of Object.entries(config.webhooks)) {
-    if (!secret) continue;
-    await readSecret(secret).catch((thrown: unknown) => {
-      const why = toRelayError(thrown).message;
-      observer.alarm("SECRET_MISSING", { what: "this webhook refuses every delivery with 503 until its secret can be read", webhook, why });
-    });
-  }
+  const listening = await listen({ ...config.listen, fetch: app.fetch, setting: "listen" }).catch(async (error: unknown) => {
+    await stopWatch();
+    throw error;
+  });
+  return { ...listening, stop: async () => void (await Promise.all([stopWatch(), listening.stop()])) };
 }
 
 /** From Node's own stream; a body that is left half-way must not take the connection with it, on which the answer goes back. */

@@ -10,6 +10,12 @@ const PARAMETER_BELIEVED_MS = 60_000;
 /** So long one is believed whose store does not answer: its outage must not stop pushes, nor keep a secret alive that was taken away. */
 const PARAMETER_KEPT_MS = 3_600_000;
 
+/**
+ * All secrets are looked at anew from the same instants on, not each so long after its own last look: else the new secret would be there and
+ * its predecessor, which went into `previousSecret` before, not yet, and whoever still uses that one is refused.
+ */
+const isBelieved = (lookedAt: number, at: number, ms: number) => Math.floor(lookedAt / ms) === Math.floor(at / ms);
+
 export type SecretReader = (ref: SecretRef) => Promise<string>;
 
 /** null: there is none of that name. Throws an Error whose message says why in a word. */
@@ -45,7 +51,7 @@ export function createSecretReader({ env = process.env, now = () => new Date(), 
   async function fromParameter(ref: Extract<SecretRef, { kind: "ssm" }>): Promise<string> {
     const at = now().getTime();
     const known = parameters.get(ref.name);
-    if (known && Math.abs(at - known.askedAt) < PARAMETER_BELIEVED_MS) return known.value;
+    if (known && isBelieved(known.askedAt, at, PARAMETER_BELIEVED_MS)) return known.value;
     let value: string | null;
     try {
       value = await readParameter(ref.name);
@@ -66,7 +72,7 @@ export function createSecretReader({ env = process.env, now = () => new Date(), 
   async function fromFile(path: string): Promise<string> {
     const at = now().getTime();
     const known = files.get(path);
-    if (known && Math.abs(at - known.lookedAt) < BELIEVED_MS) return known.value;
+    if (known && isBelieved(known.lookedAt, at, BELIEVED_MS)) return known.value;
     try {
       // The kubelet changes a mounted secret by switching a link, so time alone would not tell:
       // https://kubernetes.io/docs/concepts/configuration/secret/#mounted-secrets-are-updated-automatically

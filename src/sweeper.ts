@@ -1,10 +1,11 @@
-/** Sweeps again and again: what is behind goes into the cluster's own queue, and what each sweep saw is told, trouble once until it changes. */
+/** Sweeps again and again: what is behind goes into the cluster's own queue, and what each sweep saw is told, trouble until it is over. */
 import type { Override } from "./cluster/overrides.ts";
 import type { ConsumeContext } from "./consume.ts";
 import type { RelayConfig, SourceConfig } from "./config.ts";
 import { encode, SWEEP } from "./event.ts";
 import { entryOf } from "./journal/journal.ts";
 import { NEWLY_TAGGED_MS, SILENT_AFTER_MS, SILENT_NAMED, SWEEP_AGAIN_MS, SWEEP_GAP_MS, SWEEP_GRACE_MS, SWEEP_TICK_MS } from "./limits.ts";
+import { createNews, type News } from "./news.ts";
 import type { Observer } from "./observe.ts";
 import { oddText } from "./odd.ts";
 import { ADVICE, type RelayError, SWEEP_STATES, toRelayError, TREATMENT } from "./outcome.ts";
@@ -41,15 +42,15 @@ export function createSweeper(context: SweeperContext): Sweeper {
   const missed = new Set<string>();
   /** Since its latest missed push, of which the marks may know nothing any more: the next image by Deckhouse's own scan is no delivery. */
   const silent = new Map<SourceConfig, Date>();
-  let told: string | null = null;
-  /** Overrides that cannot be read, each told once until that changes. */
-  let toldOdd: ReadonlyMap<string, string | null> = new Map();
+  /** Of overrides that cannot be read. */
+  let odd: ReadonlyMap<string, News> = new Map();
+  const behindFor = createWaits();
+  const trouble = createNews(() => now().getTime());
 
   const failed = (thrown: unknown) => {
     const error = toRelayError(thrown, "CLUSTER_ERROR");
     if (TREATMENT[error.code] === "circuit") context.circuit.open(error);
-    else if (told !== error.code) observer.alarm(error.code, { what: adviceOn(error), cluster, why: error.message });
-    told = error.code;
+    else if (trouble.isNews(error.code)) observer.alarm(error.code, { what: adviceOn(error), cluster, why: error.message });
   };
 
   async function store(rows: readonly SweepRow[]): Promise<number> {
@@ -63,11 +64,11 @@ export function createSweeper(context: SweeperContext): Sweeper {
   }
 
   function tellOdd(overrides: readonly Override[]): void {
-    const odd = overrides.filter((override) => override.odd !== null);
-    for (const override of odd)
-      if (toldOdd.get(override.name) !== override.odd)
+    const broken = overrides.flatMap((override) => (override.odd === null ? [] : [{ override, why: override.odd }]));
+    odd = new Map(broken.map(({ override: { name } }) => [name, odd.get(name) ?? createNews(() => now().getTime())]));
+    for (const { override, why } of broken)
+      if (odd.get(override.name)?.isNews(why))
         observer.alarm("INVALID", { what: ADVICE.INVALID ?? "", cluster, module: override.name, why: oddText(override) });
-    toldOdd = new Map(odd.map(({ name, odd: why }) => [name, why]));
   }
 
   async function hear(overrides: readonly Override[]): Promise<void> {
@@ -101,10 +102,11 @@ export function createSweeper(context: SweeperContext): Sweeper {
           outcome: "SWEPT",
           cluster,
           ...countsOf(swept.rows),
+          behindSeconds: behindFor(swept.rows, started),
           queued: count,
           ms: now().getTime() - started,
         });
-        told = null;
+        trouble.over();
         context.tellTroubles(swept);
         await hear(swept.rows.map(({ override }) => override));
         return count;
@@ -152,14 +154,15 @@ export async function sweepAgain(
   }
 }
 
-/** One line where the registry of a source falls silent, says something else, or answers again, however many clusters and overrides ask it. */
+/** Where the registry of a source falls silent, says something else, or answers again, however many clusters and overrides ask it. */
 export function createTroubleNews(observer: Observer): (swept: Swept) => void {
-  const known = new Map<SourceConfig, string>();
+  const known = new Map<SourceConfig, News>();
   return ({ rows, troubles }) => {
     for (const { source, why } of troubles) {
-      if (known.get(source) !== why)
+      const news = known.get(source) ?? createNews();
+      known.set(source, news);
+      if (news.isNews(why))
         observer.alarm("REGISTRY_UNAVAILABLE", { what: ADVICE.REGISTRY_UNAVAILABLE ?? "", source: nameOf(source), why });
-      known.set(source, why);
     }
     for (const source of known.keys()) {
       if (isInTrouble(source, troubles) || !rows.some((row) => row.source === source && row.names !== null)) continue;
@@ -175,6 +178,21 @@ export const nameOf = ({ name, repo }: SourceConfig) => name ?? repo;
 /** Whose registries a sweep of the cluster can ask. */
 export const sweptSources = ({ sources }: Pick<RelayConfig, "sources">, cluster: string) =>
   sources.filter(({ registry, clusters }) => registry !== null && clusters.includes(cluster));
+
+/** Since when, in seconds, the override that is behind for longest waits for what its tag names; 0: none is. Another image begins anew. */
+function createWaits(): (rows: readonly SweepRow[], at: number) => number {
+  let known = new Map<string, { readonly names: string | null; readonly since: number }>();
+  return (rows, at) => {
+    const next: typeof known = new Map();
+    for (const { override, state, names } of rows) {
+      const before = known.get(override.name);
+      if (state === "behind") next.set(override.name, before?.names === names ? before : { names, since: at });
+      else if (state === "unknown" && before) next.set(override.name, before); // nobody can tell, so it is not over
+    }
+    known = next;
+    return Math.max(0, ...[...known.values()].map(({ since }) => (at - since) / 1000));
+  };
+}
 
 /** How many overrides are in each state. */
 export function countsOf(rows: readonly SweepRow[]): Record<string, number> {

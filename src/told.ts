@@ -2,6 +2,7 @@
 import type { OverrideEvent, Overrides } from "./cluster/overrides.ts";
 import { SWEEP } from "./event.ts";
 import type { NewEntry, Note } from "./journal/journal.ts";
+import { createNews } from "./news.ts";
 import type { Observer } from "./observe.ts";
 import { toRelayError } from "./outcome.ts";
 import { adviceOn } from "./status.ts";
@@ -64,14 +65,14 @@ const textOf = (value: unknown) => (typeof value === "string" || typeof value ==
 /** After a failure: a call that runs into its time limit keeps records waiting. */
 const PAUSE_MS = 60_000;
 
-/** Tells the cluster's overrides; one that cannot be told holds up nothing, and is told once to the operator until it works again. */
+/** Tells the cluster's overrides; one that cannot be told holds up nothing, and the operator is told until it works again. */
 export function noteOnOverrides(
   overrides: Pick<Overrides, "tell" | "cluster">,
   observer: Observer,
   pace: () => Promise<void>,
   pauseMs = PAUSE_MS,
 ): Note {
-  let isTold = false;
+  const news = createNews();
   let pausedUntil = 0;
   return async (entries) => {
     for (const entry of entries) {
@@ -80,12 +81,11 @@ export function noteOnOverrides(
       try {
         await pace();
         await overrides.tell(entry.module, event);
-        isTold = false;
+        news.over();
       } catch (thrown) {
         pausedUntil = Date.now() + pauseMs;
-        const { message } = toRelayError(thrown);
-        if (!isTold) observer.alarm("EVENTS_UNAVAILABLE", { what: ADVICE, cluster: overrides.cluster, why: message });
-        isTold = true;
+        const { code, message } = toRelayError(thrown);
+        if (news.isNews(code)) observer.alarm("EVENTS_UNAVAILABLE", { what: ADVICE, cluster: overrides.cluster, why: message });
       }
     }
   };

@@ -528,3 +528,16 @@ it("readyz makes the queues work once a second, however many strangers ask", asy
 it("healthz is up as long as the process is", async () => {
   expect((await edge({ down: true }).app.request("/healthz")).status).toBe(200);
 });
+
+it("what nobody foresaw is a 503 that the log tells and the metrics count, and not in silence", async () => {
+  const { observer, lines, alarms } = fakeObserver();
+  const config = configOf();
+  const receiving = () => Promise.reject(new TypeError("cannot read properties of undefined"));
+  const app = createApp({ config, observer, receive: receiving, ready: async () => {} });
+  const response = await app.request("/hooks/registry", { method: "POST", body: "{}" });
+  expect([response.status, response.headers.get("retry-after")]).toEqual([503, "5"]);
+  expect(lines).toEqual([
+    { event: "delivery", outcome: "INTERNAL", webhook: "registry", why: "TypeError: cannot read properties of undefined" },
+  ]);
+  expect(alarms).toMatchObject([{ code: "INTERNAL", webhook: "registry" }]);
+});

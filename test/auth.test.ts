@@ -48,6 +48,8 @@ describe.each(SCHEMES)("every scheme: %j", (scheme) => {
     const both = { current: SECRET, previous: PREVIOUS };
     expect(authenticate(scheme, prove(scheme, SECRET, unsigned), both)).toBe("current");
     expect(authenticate(scheme, prove(scheme, PREVIOUS, unsigned), both)).toBe("previous");
+    const same = { current: SECRET, previous: SECRET }; // before a rotation both may name one
+    expect(authenticate(scheme, prove(scheme, SECRET, unsigned), same)).toBe("current");
     expect(authenticate(scheme, prove(scheme, "another", unsigned), both)).toBe("refused");
   });
 

@@ -22,7 +22,10 @@ describe("cluster: credentials", () => {
     await api.close();
     await rm(folder, { recursive: true });
   });
-  afterEach(() => vi.unstubAllEnvs());
+  afterEach(() => {
+    vi.unstubAllEnvs();
+    vi.useRealTimers();
+  });
 
   const open = (kubernetes: KubernetesConfig, secret: () => Promise<string> = async () => api.kubeconfig()) =>
     openKubernetes({ cluster: "dev", kubernetes, readSecret: secret });
@@ -40,6 +43,23 @@ describe("cluster: credentials", () => {
 
   it("takes a kubeconfig out of a secret", async () => {
     await reads({ kind: "kubeconfig", kubeconfig: { kind: "env", name: "KUBE" }, context: "sandbox" });
+  });
+
+  it("hears the token of a kubeconfig some times an hour, so that its end is seen to come", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.stubEnv("KUBECONFIG", join(folder, "config"));
+    for (const kubeconfig of [{ kind: "path", path: join(folder, "config") }, { kind: "env", name: "KUBE" }, null] as const) {
+      const onToken = vi.fn(async () => {});
+      const kubernetes = { kind: "kubeconfig", kubeconfig, context: null } as const;
+      const overrides = await openKubernetes({ cluster: "dev", kubernetes, readSecret: async () => api.kubeconfig(), onToken });
+      await overrides.get("echo");
+      await overrides.get("echo");
+      expect(onToken).toHaveBeenCalledTimes(1);
+      vi.setSystemTime(Date.now() + 60_000);
+      await overrides.get("echo");
+      expect(onToken).toHaveBeenCalledTimes(2);
+      overrides.close();
+    }
   });
 
   it("takes one's own kubeconfig", async () => {

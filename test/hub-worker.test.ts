@@ -15,6 +15,9 @@ import { mpoRelay } from "./support/cli.ts";
 import { clusterOf, configOf, digestOf, fakeObserver, requestOf, webhook } from "./support/relay.ts";
 import { waited } from "./support/wait.ts";
 
+/** Whoever waits a minute for an alarm in earnest is tested in lasting.test.ts. */
+vi.mock("../src/limits.ts", async (original) => ({ ...(await original<object>()), QUEUE_TOLD_AFTER_MS: 0 }));
+
 const MPO = "modulepulloverrides";
 const SECRET = "correct-horse-battery";
 const TOKEN = "token-of-dev-0123456789";

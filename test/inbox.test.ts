@@ -16,6 +16,9 @@ import { startRelay } from "../src/relay.ts";
 import { clusterOf, configOf, digestOf, fakeObserver, source, start, webhook } from "./support/relay.ts";
 import { waited } from "./support/wait.ts";
 
+/** Whoever waits a minute for an alarm in earnest is tested in lasting.test.ts. */
+vi.mock("../src/limits.ts", async (original) => ({ ...(await original<object>()), QUEUE_TOLD_AFTER_MS: 0 }));
+
 const HOST = "210987654321.dkr.ecr.eu-central-1.amazonaws.com";
 
 let server: FauxqsServer;

@@ -3,14 +3,17 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { createCircuit } from "../src/circuit.ts";
 import { loadConfig } from "../src/config.ts";
+import { consume } from "../src/consume.ts";
+import { encode } from "../src/event.ts";
 import { openMetrics } from "../src/metrics/admin.ts";
 import { OTHER, samplesOf, samplesOfAlarm } from "../src/metrics/measure.ts";
 import { createMeters } from "../src/metrics/prometheus.ts";
 import { createReadings } from "../src/metrics/readings.ts";
 import { METRICS } from "../src/metrics/table.ts";
 import type { OutcomeLine } from "../src/observe.ts";
-import { RelayError } from "../src/outcome.ts";
+import { RelayError, toRelayError } from "../src/outcome.ts";
 import { receive } from "../src/receive.ts";
 import { startRelay } from "../src/relay.ts";
 import { kubernetesPort } from "../src/sandbox/deckhouse-kubernetes.ts";
@@ -18,7 +21,7 @@ import { startDeckhouse } from "../src/sandbox/deckhouse.ts";
 import { startKubernetesApi } from "../src/sandbox/kubernetes-api.ts";
 import { pushImage, resolveDigest } from "../src/sandbox/registry-client.ts";
 import { startRegistry } from "../src/sandbox/registry.ts";
-import { at, clusterOf, configOf, digestOf, fakeObserver, webhook } from "./support/relay.ts";
+import { at, clusterOf, configOf, digestOf, fakeContext, fakeObserver, requestOf, webhook } from "./support/relay.ts";
 import { waited } from "./support/wait.ts";
 
 const named = configOf();
@@ -85,6 +88,11 @@ describe("a line counts for", () => {
       { event: "process", outcome: "SWEPT", cluster: "dev", overrides: 6, push: 3, polling: 2, behind: 1, unserved: 0, unknown: 0 },
       [3, 2, 1, 0, 0].map((value) => expect.objectContaining({ metric: "overrides", value })),
     ],
+    [
+      "how long the same image has been waited for",
+      { event: "process", outcome: "SWEPT", cluster: "dev", behindSeconds: 600 },
+      [{ metric: "overridesBehind", labels: { cluster: "dev" }, value: 600 }],
+    ],
     ["nothing", { event: "process", outcome: "STARTED" }, []],
     ["nothing", { event: "adoption", outcome: "ADOPTED", cluster: "dev" }, []],
   ])("%s", (_what, line, samples) => {
@@ -140,6 +148,25 @@ it("10,000 pushes of 1,000 modules, and calls to 1,000 webhooks that are none, m
   expect(text).toContain(`mpo_relay_deliveries_total{webhook="registry",decision="queued",reason="QUEUED"} 10000`);
   expect(text).toContain(`mpo_relay_deliveries_total{webhook="(other)",decision="refused",reason="UNKNOWN_WEBHOOK"} 1001`);
   expect(text).not.toMatch(/module-|tag-|unknown-/);
+});
+
+it("an API server that answers each probe and fails each patch is one whose records fail, though its circuit reads as closed", async () => {
+  const { context, cluster } = fakeContext();
+  const { observer, readings, fetch: scrape } = openMetrics(named);
+  const circuit = createCircuit("dev", () => cluster.overrides.probe(), observer, toRelayError);
+  readings.circuit("dev", circuit);
+  const overrides = { ...context.overrides, annotate: () => Promise.reject(new RelayError("CLUSTER_ERROR", "500 failed calling webhook")) };
+  const queue = { acknowledge: async () => {}, defer: async () => {}, bury: () => expect.fail("nothing is given up") };
+  const failing = { ...context, overrides, cluster: "dev", queue, observer, circuit };
+  const pushed = { id: "1", receipt: "r", body: encode(requestOf()), receiveCount: 1, sentAt: at(0) };
+  for (let n = 0; n < 3; n += 1) {
+    await consume([pushed], failing);
+    await circuit.probe();
+  }
+  const text = await (await scrape(new Request("http://127.0.0.1/metrics"))).text();
+  expect(text).toContain('mpo_relay_circuit_open{cluster="dev"} 0\n');
+  expect(text).toContain('mpo_relay_records_total{cluster="dev",outcome="CLUSTER_ERROR"} 3\n');
+  expect(text).toContain('mpo_relay_records_total{cluster="dev",outcome="NUDGED"} 0\n');
 });
 
 describe("a scrape", () => {

@@ -4,10 +4,12 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import * as z from "zod";
+import { openMetrics } from "../src/metrics/admin.ts";
 import { METRICS, type Metric } from "../src/metrics/table.ts";
 import { logTo } from "../src/observe.ts";
 import { DONE_CODES, isErrorCode, SKIP_REASONS, SWEEP_STATES } from "../src/outcome.ts";
 import { mpoRelay } from "./support/cli.ts";
+import { configOf } from "./support/relay.ts";
 import { alarmCodes, alertsOf, dashboardOf, expressions, groupedBy, pagesOf, selectorsIn } from "./support/monitoring.ts";
 import { manifests } from "./support/monitoring-manifests.ts";
 
@@ -70,6 +72,23 @@ describe("each metric, label and value is one that there is", () => {
     ]);
     expect(VALUES["code"]?.("GONE")).toBe(false);
   });
+});
+
+it("what an alert counts is there before its first event, which `increase` does not see else", async () => {
+  const config = configOf();
+  const text = await (await openMetrics(config).fetch(new Request("http://127.0.0.1/metrics"))).text();
+  const counted = alertsOf().flatMap(({ expr }) => [...expr.matchAll(/increase\((\w+\{[^}]*\})/g)].map(([, selector = ""]) => selector));
+  expect(counted.length).toBeGreaterThan(4);
+  const missing = counted
+    .flatMap(selectorsIn)
+    .flatMap(({ name, matchers }) =>
+      matchers.flatMap(({ label, values }) =>
+        values.filter((value) => !new RegExp(`^${name}\\{.*${label}="${value}".*\\} 0$`, "m").test(text)),
+      ),
+    );
+  expect(missing).toEqual([]);
+  for (const reason of ["QUEUE_UNAVAILABLE", "QUEUE_REFUSED", "KEYS_UNAVAILABLE", "NO_MEMORY", "INTERNAL"])
+    expect(text).toContain(`mpo_relay_deliveries_total{webhook="registry",decision="failed",reason="${reason}"} 0\n`);
 });
 
 describe("the dashboard", () => {

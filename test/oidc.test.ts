@@ -191,6 +191,13 @@ describe("keys", () => {
   const configFor = (url: string): OidcConfig => ({ ...wanted, issuer: url, keys: null });
   const unavailable = expect.objectContaining({ name: "RelayError", code: "KEYS_UNAVAILABLE" });
 
+  it.each(["correct-horse", "-----BEGIN PRIVATE KEY-----", "[]", '{"keys":[{}]}'])("quote nothing of another file: %s", async (text) => {
+    const verifying = verifyToken(`Bearer ${await sign(genuine)}`, ANY, wanted, async () => text, now);
+    await expect(verifying).rejects.toThrow(
+      "the keys of the tokens' issuer cannot be had: Error: what is there is no key set (JWKS)",
+    );
+  });
+
   it("are found by discovery, and kept", async () => {
     const { url, calls } = await issuer(honest);
     const token = await sign({ ...genuine, iss: url });

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { createApp } from "../src/app.ts";
 import { openMetrics } from "../src/metrics/admin.ts";
 import { toAll } from "../src/observe.ts";
+import { type ErrorCode, RelayError } from "../src/outcome.ts";
 import { receive } from "../src/receive.ts";
 import { boundRefusals } from "../src/refusals.ts";
 import { configOf, fakeObserver, start } from "./support/relay.ts";
@@ -16,10 +17,14 @@ function edge() {
   const bound = boundRefusals(log.observer);
   const metrics = openMetrics(config);
   const observer = toAll(bound.observer, metrics.observer);
+  let unreadable: RelayError | null = null;
   const context = {
     config,
     observer,
-    readSecret: async () => "s",
+    readSecret: async () => {
+      if (unreadable) throw unreadable;
+      return "s";
+    },
     store: async () => {},
     storeUnparsed: async () => true,
     now: () => start,
@@ -33,7 +38,7 @@ function edge() {
   });
   const post = async (path: string, body = "{}") => (await app.request(path, { method: "POST", body })).status;
   const scrape = async () => (await metrics.fetch(new Request("http://relay/metrics"))).text();
-  return { log, bound, post, scrape };
+  return { log, bound, post, scrape, failReading: (error: RelayError) => void (unreadable = error) };
 }
 const LARGE = "x".repeat(1024 ** 2 + 1);
 
@@ -80,4 +85,12 @@ it("what is still to be told is told at the end, and lines of others are never b
   expect(log.codes()).toEqual(Array.from({ length: 11 }, () => "CLUSTER_UNREACHABLE"));
   bound.close();
   expect(log.lines).toHaveLength(22);
+});
+
+it.each<ErrorCode>(["INTERNAL", "KEYS_UNAVAILABLE"])("a stranger fills no disk while %s keeps anybody from being known", async (code) => {
+  const { log, post, failReading } = edge();
+  failReading(new RelayError(code, "it cannot be read"));
+  for (let n = 0; n < 100; n += 1) expect(await post("/hooks/registry")).toBe(503);
+  expect(log.lines).toHaveLength(10);
+  expect(log.alarms).toHaveLength(10);
 });

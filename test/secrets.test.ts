@@ -1,8 +1,9 @@
 import { mkdtemp, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createSecretReader } from "../src/secrets.ts";
+import { createSecretReader, readPair } from "../src/secrets.ts";
 
 let folder: string;
 beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), "secrets-"))));
@@ -151,5 +152,51 @@ describe("ssm:", () => {
 
   it("is an error where it is empty", async () => {
     await expect(store("").read()).rejects.toThrow("is empty");
+  });
+});
+
+describe("a rotation: the old secret into `previousSecret`, then the new one into `secret`", () => {
+  const never = (why: string) => expect.fail(why);
+
+  it("refuses the old one at no moment, whenever each was read before", async () => {
+    const seconds = fc.integer({ min: 0, max: 300 });
+    await fc.assert(
+      fc.asyncProperty(fc.array(seconds, { minLength: 40, maxLength: 80 }), seconds, seconds, fc.nat(), async (deliveries, a, b, start) => {
+        const [first, second] = [Math.min(a, b), Math.max(a, b)];
+        let at = 0;
+        const values: Record<string, () => string> = {
+          secret: () => (at >= second ? "new" : "old"),
+          previous: () => (at >= first ? "old" : "of-the-last-rotation"),
+        };
+        const now = () => new Date(start + at * 1000);
+        const read = createSecretReader({ now, readParameter: async (name) => values[name]?.() ?? null });
+        const pair = {
+          current: { kind: "ssm", name: "secret" },
+          previous: { kind: "ssm", name: "previous" },
+          previousUntil: null,
+        } as const;
+        await read(pair.current); // at the start
+        for (at of deliveries.toSorted((x, y) => x - y)) {
+          const { current, previous } = await readPair(pair, read, now(), never);
+          expect([current, previous]).toContain("old");
+        }
+      }),
+    );
+  });
+
+  it("in files, too", async () => {
+    const { read, later } = reader();
+    const [current, previous] = [join(folder, "secret"), join(folder, "previous")].map((path) => ({ kind: "file", path }) as const);
+    if (!current || !previous) return expect.fail();
+    await writeFile(current.path, "old");
+    await writeFile(previous.path, "of-the-last-rotation");
+    const pair = { current, previous, previousUntil: null };
+    await read(current);
+    later(500);
+    await readPair(pair, read, new Date(), never);
+    await writeFile(previous.path, "old");
+    await writeFile(current.path, "new-secret");
+    later(600);
+    expect(await readPair(pair, read, new Date(), never)).toEqual({ current: "new-secret", previous: "old" });
   });
 });

@@ -381,6 +381,30 @@ describe("the sweeper", () => {
     expect(lines[0]).toMatchObject({ event: "process", outcome: "SWEPT", overrides: 1, behind: 1, push: 0, queued: 1 });
   });
 
+  it("tells how long the same image has been waited for: each sweep of a busy cluster sees another one on its way", async () => {
+    const cluster = fakeCluster();
+    const names: Record<string, Answer> = { [ECHO]: NEW };
+    const { sweeper, lines, wait } = sweeperOn(cluster, names);
+    const told = async () => {
+      await sweeper.sweep();
+      wait(300);
+      return lines.filter(({ outcome }) => outcome === "SWEPT").at(-1)?.["behindSeconds"];
+    };
+    expect([await told(), await told()]).toEqual([0, 300]);
+    names[ECHO] = digestOf("e"); // pushed anew
+    expect([await told(), await told()]).toEqual([0, 300]);
+    names[ECHO] = new RelayError("REGISTRY_UNAVAILABLE", "away"); // nobody can tell, and nothing is known to be well
+    expect(await told()).toBe(600);
+    names[ECHO] = digestOf("e");
+    expect(await told()).toBe(900);
+    cluster.set({ status: { message: "Ready", imageDigest: digestOf("e"), updatedAt: at(1500) } });
+    expect(await told()).toBe(0);
+    names[ECHO] = NEW;
+    expect(await told()).toBe(0);
+    cluster.set(null);
+    expect(await told()).toBe(0);
+  });
+
   it("tells a silent webhook once, with source, overrides and a journal entry, and once that it is heard again", async () => {
     const cluster = fakeCluster();
     const { sweeper, context, sent, wait, alarms, codes, lines, notes } = sweeperOn(cluster, { [ECHO]: NEW });

@@ -6,7 +6,7 @@ import { refText } from "../secrets.ts";
 
 export type ReadSecret = (ref: SecretRef) => Promise<string>;
 
-/** A token in a secret is read again at most this often; token files are read again by the client itself, as often. */
+/** A token or kubeconfig is read again at most this often, so that its end is seen to come; a pod's is read again by the client itself, as often. */
 const FRESH_MS = 60_000;
 
 /** Keeps one KubeConfig. Every failure to get one is RelayError CLUSTER_UNAUTHORIZED, whose text quotes nothing of a file. */
@@ -34,7 +34,7 @@ export class Credentials {
     if (this.#kept === null || Date.now() >= this.#kept.until) {
       const config = this.#load();
       config.catch(() => this.forget());
-      this.#kept = { config, until: usesSecret(this.#kubernetes) ? Date.now() + FRESH_MS : Infinity };
+      this.#kept = { config, until: this.#kubernetes.kind === "inCluster" ? Infinity : Date.now() + FRESH_MS };
     }
     return this.#kept.config;
   }
@@ -50,13 +50,6 @@ export class Credentials {
   forget(): void {
     this.#kept = null;
   }
-}
-
-function usesSecret(kubernetes: KubernetesConfig): boolean {
-  return (
-    kubernetes.kind === "server" ||
-    (kubernetes.kind === "kubeconfig" && kubernetes.kubeconfig !== null && kubernetes.kubeconfig.kind !== "path")
-  );
 }
 
 async function load(config: KubeConfig, kubernetes: KubernetesConfig, readSecret: ReadSecret): Promise<KubeConfig> {

@@ -12,6 +12,7 @@ import {
   isErrorCode,
   OTHER_ALARMS,
   SKIP_REASONS,
+  type SkipReason,
   SWEEP_STATES,
   TREATMENT,
 } from "../outcome.ts";
@@ -47,7 +48,22 @@ export function samplesOfAlarm(code: AlarmCode): Sample[] {
 }
 
 /** How a delivery ends badly at a webhook that there is. */
-const BAD_ENDS: readonly ErrorCode[] = ["AUTH_FAILED", "TOO_LARGE", "NO_MEMORY", "KEYS_UNAVAILABLE", "QUEUE_UNAVAILABLE", "INTERNAL"];
+const BAD_ENDS: readonly (ErrorCode | SkipReason)[] = [
+  "AUTH_FAILED",
+  "TOO_LARGE",
+  "NO_MEMORY",
+  "CUT_OFF",
+  "KEYS_UNAVAILABLE",
+  "QUEUE_UNAVAILABLE",
+  "QUEUE_REFUSED",
+  "INTERNAL",
+  "UNKNOWN_HOST",
+];
+/** By which it shows whether a cluster takes nudges: that it did, and that its API server did not. */
+const NUDGE_ENDS: readonly string[] = [
+  "NUDGED",
+  ...Object.keys(TREATMENT).filter((code) => isErrorCode(code) && TREATMENT[code] === "circuit"),
+];
 
 /** Series that are there before their first event: one that begins with it hides it from PromQL's `increase`. */
 export function seriesFromStart({ webhooks, clusters }: Named): Pick<Sample, "metric" | "labels">[] {
@@ -55,9 +71,10 @@ export function seriesFromStart({ webhooks, clusters }: Named): Pick<Sample, "me
     { metric: "receiveToQueued" as const, labels: { webhook } },
     ...BAD_ENDS.map((reason) => ({ metric: "deliveries" as const, labels: { webhook, decision: decisionOn(reason)[0], reason } })),
   ]);
-  const ofClusters = Object.keys(clusters).flatMap((cluster) =>
-    (["receiveToPatched", "pushToPickedUp"] as const).map((metric) => ({ metric, labels: { cluster } })),
-  );
+  const ofClusters = Object.keys(clusters).flatMap((cluster) => [
+    ...(["receiveToPatched", "pushToPickedUp"] as const).map((metric) => ({ metric, labels: { cluster } })),
+    ...NUDGE_ENDS.map((outcome) => ({ metric: "records" as const, labels: { cluster, outcome } })),
+  ]);
   const ofAlarms = [...Object.keys(TREATMENT), ...OTHER_ALARMS].map((code) => ({ metric: "alarms" as const, labels: { code } }));
   return [...ofWebhooks, ...ofClusters, ...ofAlarms];
 }
@@ -97,11 +114,14 @@ function durationOf(line: OutcomeLine): ["receiveToPatched" | "pushToPickedUp", 
   return ["receiveToPatched", isFirst ? numberOf(timeOf(line["patchedAt"]) - timeOf(line["receivedAt"])) : null];
 }
 
-const ofSweep = (line: OutcomeLine, cluster: string): Sample[] =>
-  SWEEP_STATES.flatMap((state) => {
+function ofSweep(line: OutcomeLine, cluster: string): Sample[] {
+  const states = SWEEP_STATES.flatMap((state) => {
     const value = numberOf(line[state]);
     return value === null ? [] : [{ metric: "overrides" as const, labels: { cluster, state }, value }];
   });
+  const behind = numberOf(line["behindSeconds"]);
+  return behind === null ? states : [...states, { metric: "overridesBehind", labels: { cluster }, value: behind }];
+}
 
 const SKIPS: ReadonlySet<string> = new Set(SKIP_REASONS);
 const OUTCOMES: ReadonlySet<string> = new Set([...DONE_CODES, ...SKIP_REASONS, "DEFERRED"]);

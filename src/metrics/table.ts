@@ -76,6 +76,12 @@ export const METRICS = {
     help: "Overrides by what the last sweep found them to be",
     labels: ["cluster", "state"],
   },
+  overridesBehind: {
+    type: "gauge",
+    name: "mpo_relay_overrides_behind_seconds",
+    help: "For how long sweeps have seen the same override wait for the same image, of the one that waits longest; 0 without any",
+    labels: ["cluster"],
+  },
 } as const satisfies Readonly<Record<string, Metric>>;
 
 export type MetricKey = keyof typeof METRICS;

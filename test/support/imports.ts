@@ -12,14 +12,14 @@ export interface Import {
 
 /** From the words that all share up to the processes. A file imports from its own layer and from lower ones. */
 const LAYERS: readonly (readonly [string, RegExp])[] = [
-  ["words", /^src\/(?:event|group|json|lanes|limits|one-line|outcome)\.ts$/],
+  ["words", /^src\/(?:event|group|json|lanes|limits|news|one-line|outcome)\.ts$/],
   ["ports", /^src\/(?:queue\/queue|cluster\/(?:channels|overrides)|journal\/journal|registry\/registry)\.ts$/],
   [
     "rules",
     /^src\/(?:(?:admit|adoption|auth|bodies|body|circuit|config|conflict|copies|interval|limiter|match|nudge|observe|odd|oidc|pace|patience|reasons|refusals|respell|secrets|settle|sign|silence|ssm|status|story|token-end|told|unparsed)\.ts$|(?:config|metrics|providers)\/)/,
   ],
   ["use cases", /^src\/(?:adopt|receive|redrive|release|renew|rescan|confirm|pushes|sweep|watch)\.ts$/],
-  ["drivers", /^src\/(?:app|consume|runs|expiry|inbox|sweeper|take|worker)\.ts$/],
+  ["drivers", /^src\/(?:app|consume|runs|look|secret-watch|expiry|inbox|sweeper|take|worker)\.ts$/],
   ["adapters", /^src\/(?:queue|cluster|journal|registry)\//],
   [
     "wiring",

@@ -2,6 +2,7 @@
 import { authenticate } from "../../auth.ts";
 import type { HubAccess } from "../../config.ts";
 import { createLimiter } from "../../limiter.ts";
+import { createNewsOfEach } from "../../news.ts";
 import type { Observer } from "../../observe.ts";
 import { toRelayError } from "../../outcome.ts";
 import { readPair, type SecretReader } from "../../secrets.ts";
@@ -43,7 +44,8 @@ export function hubGate({ lent, journal, readSecret, observer, now = () => new D
       return [cluster, { access, handler: hubHandler(() => own) }];
     }),
   );
-  const onOldToken = new Set<string>();
+  /** A worker asks some times a minute, and a stranger as often as it likes. */
+  const isNews = createNewsOfEach();
 
   async function handlerFor(request: Request): Promise<HubHandler | null> {
     const cluster = targetOf(request).name ?? "";
@@ -51,26 +53,25 @@ export function hubGate({ lent, journal, readSecret, observer, now = () => new D
     if (!door) return null;
     const verdict = await verdictOn(request, cluster, door.access);
     if (verdict === "refused") return null;
-    if (verdict === "previous" && !onOldToken.has(cluster))
+    if (verdict === "previous" && isNews(cluster, "OLD_SECRET"))
       observer.alarm("OLD_SECRET", {
         what: "this cluster's worker still shows the previous hub token; change it there before it ends",
         cluster,
       });
-    if (verdict === "previous") onOldToken.add(cluster);
-    else onOldToken.delete(cluster);
     return door.handler;
   }
 
   async function verdictOn(request: Request, cluster: string, { token, previousToken, previousTokenUntil }: HubAccess) {
     const at = now();
     const pair = { current: token, previous: previousToken, previousUntil: previousTokenUntil };
-    const secrets = await readPair(pair, readSecret, at, (why) =>
+    const secrets = await readPair(pair, readSecret, at, (why) => {
+      if (!isNews(cluster, "OLD_SECRET_MISSING")) return;
       observer.alarm("OLD_SECRET_MISSING", {
         what: "the previous hub token of this cluster cannot be read, so a worker that still shows it is refused; put it back, or take previousHubToken out",
         cluster,
         why,
-      }),
-    );
+      });
+    });
     const headers = { authorization: request.headers.get("authorization") ?? "" };
     return authenticate(BEARER, { headers, rawBody: NO_BODY, pathSecret: null, now: at }, secrets);
   }
@@ -83,10 +84,9 @@ export function hubGate({ lent, journal, readSecret, observer, now = () => new D
         return isTooMany(address) ? bare(429, { "retry-after": "60" }) : bare(401);
       } catch (thrown) {
         if (thrown instanceof URIError) return bare(400);
-        observer.alarm("SECRET_MISSING", {
-          what: "a hub token cannot be read; its worker gets 503 until it can",
-          why: toRelayError(thrown).message,
-        });
+        const cluster = targetOf(request).name ?? ""; // of the configuration: others were refused
+        const what = "a hub token cannot be read; its worker gets 503 until it can";
+        if (isNews(cluster, "SECRET_MISSING")) observer.alarm("SECRET_MISSING", { what, cluster, why: toRelayError(thrown).message });
         return bare(503, { "retry-after": "5" });
       }
     },
