@@ -21,7 +21,7 @@ export function createBodies(most: number): Bodies {
           size += chunk.byteLength;
           held += chunk.byteLength;
           // leaving the loop ends the reading
-          if (size > limit) throw new RelayError("TOO_LARGE", `the body is over its limit of ${limit} bytes`);
+          if (size > limit) throw new RelayError("TOO_LARGE", overLimit(limit));
           if (held > most) throw new RelayError("NO_MEMORY", "too many bodies are in hand");
           chunks.push(chunk);
         }
@@ -32,3 +32,5 @@ export function createBodies(most: number): Bodies {
     },
   };
 }
+
+export const overLimit = (limit: number) => `the body is over its limit of ${limit} bytes`;

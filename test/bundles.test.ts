@@ -16,6 +16,7 @@ import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernete
 import { deliveriesOf } from "./contracts/deliveries.ts";
 import { pushImage } from "../src/sandbox/registry-client.ts";
 import { startRegistry } from "../src/sandbox/registry.ts";
+import { type BundleName, startBundle } from "./support/bundle.ts";
 import { startDynamo, type TestDynamo } from "./support/dynamodb.ts";
 import { metricsIn } from "./support/emf.ts";
 import { requestOf } from "./support/relay.ts";
@@ -58,58 +59,16 @@ function createQueue() {
   return { url: queueUrl, records: () => bodies(name), letters: () => sqs.inspectQueue(`${name}-dead`)?.messages.ready ?? [] };
 }
 
-const RUNNER = `
-  const { handler } = await import(process.argv[1]);
-  process.on("message", async (event) => process.send({ result: await handler(event, { getRemainingTimeInMillis: () => 60_000 }) }));
-  process.send({ result: "ready" });
-`;
 const running: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const stop of running.splice(0)) await stop();
 });
 
-/** A function with its init done. Rejects with what it wrote when the init fails. */
-async function start(name: "edge" | "consumer" | "sweep" | "inbox", config: unknown, env: Readonly<Record<string, string>>) {
-  const child = spawn(process.execPath, ["--input-type=module", "--eval", RUNNER, join(folder, `${name}.mjs`)], {
-    cwd: folder,
-    env: {
-      AWS_ACCESS_KEY_ID: "test",
-      AWS_SECRET_ACCESS_KEY: "test",
-      AWS_REGION: "us-east-1",
-      AWS_LAMBDA_FUNCTION_NAME: `mpo-relay-test-${name}`,
-      MPO_RELAY_CONFIG: JSON.stringify(config),
-      ...env,
-    },
-    stdio: ["ignore", "pipe", "pipe", "ipc"],
-  });
-  let written = "";
-  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk: Buffer) => (written += chunk.toString()));
-  const exited = once(child, "close");
-  running.push(async () => {
-    child.kill();
-    await exited;
-  });
-  const answer = async (): Promise<unknown> => {
-    const end = exited.then(() => {
-      throw new Error(written.slice(-2000));
-    });
-    const [message] = await Promise.race([once(child, "message"), end]);
-    return z.object({ result: z.unknown() }).parse(message).result;
-  };
-  await answer();
-  return {
-    /** All that it wrote. Ends it: its log comes by another pipe than its answers, and may come after them. */
-    async output() {
-      child.kill();
-      await exited;
-      return written;
-    },
-    invoke: (event: unknown) => {
-      const result = answer();
-      child.send(Object(event));
-      return result;
-    },
-  };
+async function start(name: BundleName, config: unknown, env: Readonly<Record<string, string>>) {
+  const bundle = startBundle(folder, name, config, env);
+  running.push(bundle.kill);
+  await bundle.ready;
+  return bundle;
 }
 
 /** What CloudWatch makes of all that a function wrote: the sum of each metric. */
@@ -182,6 +141,9 @@ describe("edge.mjs", () => {
       const large = Buffer.alloc(4097, "x");
       expect(await invoke(event(large))).toMatchObject({ statusCode: 413 });
       expect(await invoke(event(large, { base64: true }))).toMatchObject({ statusCode: 413 });
+      // a stranger's is none of ours, however large
+      expect(await invoke(event(large, { secret: "another-secret" }))).toMatchObject({ statusCode: 401, body: "" });
+      expect(await invoke(event(large, { path: "/hooks/other" }))).toMatchObject({ statusCode: 404, body: "" });
       for (const secret of ["", "another-secret", SECRET.slice(0, -1)]) {
         expect(await invoke(event(delivery.body, { secret }))).toMatchObject({ statusCode: 401, body: "" });
       }
@@ -194,12 +156,19 @@ describe("edge.mjs", () => {
       expect(unparsed.records()).toEqual([expect.objectContaining({ kind: "delivery", webhook: "registry" })]);
       expect(await output()).toContain(`"outcome":"UNPARSED"`);
       const alarms = 1 + 2; // unparsed, and two that were too large
-      const counted = { Queued: 2, AuthFailed: 3, Unparsed: 1, Alarms: alarms, ReceiveToQueued: expect.any(Number) };
+      const counted = { Queued: 2, AuthFailed: 4, Unparsed: 1, Alarms: alarms, ReceiveToQueued: expect.any(Number) };
       expect(metricsOf(await output(), "edge")).toEqual(counted);
       expect(await output()).not.toContain(SECRET);
     },
     HEAVY_MS,
   );
+
+  test("tells of a stranger's calls ten times a minute", async () => {
+    const { invoke, output } = await startEdge();
+    for (let call = 0; call < 15; call++)
+      expect(await invoke(event(delivery.body, { secret: "another-secret" }))).toMatchObject({ statusCode: 401 });
+    expect((await output()).match(/"outcome":"AUTH_FAILED"/g)).toHaveLength(10);
+  });
 
   const journal = { journal: "env:MPO_RELAY_JOURNAL" };
 
