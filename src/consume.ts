@@ -4,20 +4,18 @@
  */
 import type { Circuit } from "./circuit.ts";
 import { type Due, type Work, withoutCopies } from "./copies.ts";
+import { type CrashContext, forgetRuns, isSuspect, whySpent } from "./crashes.ts";
 import { decode, type RenewRequest, toAscii } from "./event.ts";
 import { inLanes } from "./lanes.ts";
 import { entryOf, type NewEntry, type Note } from "./journal/journal.ts";
-import { LANES, MAX_RECEIVES, TOO_NEW_SECONDS } from "./limits.ts";
-import type { Observer } from "./observe.ts";
+import { LANES, TOO_NEW_SECONDS } from "./limits.ts";
 import { ADVICE, type ErrorCode, type Outcome, toRelayError, TREATMENT } from "./outcome.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
 import { groups, run, type RunContext } from "./runs.ts";
 import { entryAbout, hopOf, isShared, sharedBy, type Settlement, settlementOf } from "./settle.ts";
 
-export interface ConsumeContext extends RunContext {
-  readonly cluster: string;
+export interface ConsumeContext extends RunContext, CrashContext {
   readonly queue: Pick<Queue, "acknowledge" | "defer" | "bury">;
-  readonly observer: Observer;
   /** Left out: no journal is written. */
   readonly note?: Note;
   readonly circuit: Circuit;
@@ -57,11 +55,20 @@ export async function consume(
   }
   if (context.circuit.error !== null) await context.circuit.probe();
 
-  await inLanes(LANES, groups(withoutCopies(due)), async (group) => {
+  const all = groups(withoutCopies(due));
+  const mayCrash = (group: readonly Work[]) => group.some(({ record }) => isSuspect(record));
+  const runAndSettle = async (group: readonly Work[]) => {
     const { settled, rest } = await runGroup(group, context, timeLeft);
     untouched.push(...rest.flatMap(({ record, copies }) => [record, ...copies]));
     await settleAll(settled, context, failed);
-  });
+  };
+  await inLanes(
+    LANES,
+    all.filter((group) => !mayCrash(group)),
+    runAndSettle,
+  );
+  for (const group of all.filter(mayCrash)) await runAndSettle(group); // one after the other: none is counted for another's crash
+  await forgetRuns(failed, context);
   return { failed, untouched };
 }
 
@@ -76,7 +83,7 @@ function sortOut(record: QueueRecord, context: ConsumeContext): Due | SortedOut 
   if (read.kind === "malformed") return bury(record, "MALFORMED", read.why, context);
   const { request } = read;
   if (request.cluster !== context.cluster) return bury(record, "WRONG_CLUSTER", `it is for cluster ${request.cluster}`, context, request);
-  if (record.receiveCount >= MAX_RECEIVES) {
+  if (!context.runs && isSuspect(record)) {
     return bury(record, "LAST_RECEIVE", `received ${record.receiveCount} times, never settled`, context, request);
   }
   const hop = hopOf(request, now);
@@ -122,6 +129,12 @@ async function runGroup(
   let rest = group;
   for (let head = rest[0]; head && timeLeft(); head = rest[0]) {
     const others = rest.slice(1);
+    const why = await whySpent(head.record, context);
+    if (why !== null) {
+      settled.push({ ...head, ...bury(head.record, "LAST_RECEIVE", why, context, head.request) });
+      rest = others;
+      continue;
+    }
     const outcome = await attempt(head.request, context);
     end(head, outcome);
     const shared = isShared(head.request, outcome);

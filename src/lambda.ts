@@ -1,6 +1,7 @@
 /** What differs in AWS Lambda: records come in the event, whatever is not reported as failed is deleted by Lambda itself, and no disk lasts. */
 import * as z from "zod";
 import { configOrThrow, type RelayConfig } from "./config.ts";
+import { isSuspect } from "./crashes.ts";
 import { withEmf } from "./metrics/emf.ts";
 import { logTo, type Observer } from "./observe.ts";
 import type { Queue, QueueRecord } from "./queue/queue.ts";
@@ -55,12 +56,22 @@ export function failuresOf(records: readonly Pick<QueueRecord, "id">[]): { batch
   return { batchItemFailures: records.map(({ id }) => ({ itemIdentifier: id })) };
 }
 
-/** Copies and dead letters are stored by us; the deleting is Lambda's, after the batch. What is buried is deleted by us already, which harms nothing. */
+/**
+ * Copies and dead letters are stored by us; the deleting is Lambda's, after the batch. What is buried is deleted by us already, which harms
+ * nothing; and so is what may crash us, or a neighbour in the batch that does would bring it back.
+ */
 export function lambdaQueue(queue: Queue): Pick<Queue, "send" | "acknowledge" | "defer" | "bury"> {
+  const acknowledge = async (records: readonly QueueRecord[]) => {
+    const suspects = records.filter(isSuspect);
+    if (suspects.length > 0) await queue.acknowledge(suspects);
+  };
   return {
     send: (records, options) => queue.send(records, options),
-    acknowledge: async () => {},
-    defer: (moves) => queue.send(moves.map(({ next }) => next)),
+    acknowledge,
+    defer: async (moves) => {
+      await queue.send(moves.map(({ next }) => next));
+      await acknowledge(moves.map(({ record }) => record));
+    },
     bury: (record, letter) => queue.bury(record, letter),
   };
 }

@@ -253,3 +253,81 @@ it("consume stores the confirm record before it acknowledges, and retries an err
   expect(w.codes()).toEqual(["INTERNAL"]);
   expect(decode(w.deferred[0]?.next.body ?? "")).toMatchObject({ request: { attempt: 1 } });
 });
+
+describe("consume: where records are received without being run", () => {
+  function counted(w: ReturnType<typeof world>) {
+    const counts = new Map<string, number>();
+    const runs = {
+      begin: async ({ id }: Pick<QueueRecord, "id">) => {
+        counts.set(id, (counts.get(id) ?? 0) + 1);
+        return counts.get(id) ?? 0;
+      },
+      forget: async ({ id }: Pick<QueueRecord, "id">) => void counts.delete(id),
+    };
+    return { counts, context: { ...w.context, runs } };
+  }
+  /** Whoever looks at this override is never heard of again. */
+  function deadly(w: ReturnType<typeof world>) {
+    let die = () => {};
+    const get = (module: string) => (module === "deadly" ? new Promise<never>(() => die()) : w.cluster.overrides.get(module));
+    const { counts, context } = counted(w);
+    /** One invocation, to its end or the process's. */
+    const invoke = (records: readonly QueueRecord[]) => {
+      const died = new Promise<"died">((resolve) => (die = () => resolve("died")));
+      return Promise.race([consume(records, { ...context, overrides: { ...w.cluster.overrides, get } }), died]);
+    };
+    return { counts, invoke };
+  }
+  const poison = (receiveCount: number) => recordOf(b({ module: "deadly" }), { id: "poison", receiveCount });
+  const sound = (receiveCount: number) => recordOf(requestOf(), { receiveCount });
+
+  it.each([
+    [7, 0],
+    [8, 1],
+    [999, 1],
+  ])("runs what was received %i times, and counts the run only where it may be to blame", async (receiveCount, runs) => {
+    const w = world();
+    const { counts, context } = counted(w);
+    await consume([sound(receiveCount)], context);
+    expect(w.buried).toEqual([]);
+    expect(w.ids.acknowledged).toEqual([requestOf().key]);
+    expect(counts.get(requestOf().key) ?? 0).toBe(runs);
+  });
+
+  it("buries the one that it dies of after seven runs, and not the one beside it", async () => {
+    const w = world();
+    const { counts, invoke } = deadly(w);
+    for (let run = 8; run < 15; run++) expect(await invoke([poison(run), sound(run)])).toBe("died");
+    expect(await invoke([poison(15), sound(15)])).toEqual({ failed: [], untouched: [] });
+    expect(w.buried.map(({ id, letter }) => [id, letter.code])).toEqual([["poison", "LAST_RECEIVE"]]);
+    expect(w.ids.acknowledged).toEqual([requestOf().key]);
+    expect(counts.get(requestOf().key)).toBe(1);
+  });
+
+  it("has settled the others by then, whatever their order", async () => {
+    const w = world();
+    const { invoke } = deadly(w);
+    expect(await invoke([poison(8), sound(1)])).toBe("died");
+    expect(w.ids.acknowledged).toEqual([requestOf().key]);
+  });
+
+  it("takes what it gives back itself for no crash", async () => {
+    const w = world();
+    const { counts, context } = counted(w);
+    w.breakQueue();
+    for (let receive = 8; receive < 30; receive++) expect((await consume([sound(receive)], context)).failed).toHaveLength(1);
+    expect(w.codes()).not.toContain("LAST_RECEIVE");
+    expect([...counts]).toEqual([]);
+  });
+
+  it("counts nothing while the time is over, and runs where nobody can count", async () => {
+    const w = world();
+    const { counts, context } = counted(w);
+    expect((await consume([sound(8)], context, () => false)).untouched).toHaveLength(1);
+    expect([...counts]).toEqual([]);
+    const begin = () => Promise.reject(new RelayError("JOURNAL_UNAVAILABLE", "no table"));
+    await consume([sound(8)], { ...context, runs: { ...context.runs, begin } });
+    expect(w.ids.acknowledged).toEqual([requestOf().key]);
+    expect(w.codes()).toEqual(["JOURNAL_UNAVAILABLE"]);
+  });
+});

@@ -1,7 +1,7 @@
 /** The journal in DynamoDB, spoken to over its protocol: https://github.com/architect/dynalite */
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { entryOf, type Journal, KEPT_DAYS, type Stage } from "../src/journal/journal.ts";
-import { openDynamoJournal } from "../src/journal/dynamodb.ts";
+import { openDynamoJournal, openDynamoRuns } from "../src/journal/dynamodb.ts";
 import { openJournals } from "../src/journals.ts";
 import { journalContract } from "./contracts/journal.ts";
 import { startDynamo, type TestDynamo } from "./support/dynamodb.ts";
@@ -91,5 +91,23 @@ describe("the DynamoDB journal", () => {
         "Error: the journal's variable JOURNAL_TABLE is not set in this process; it must hold the name of a DynamoDB table",
       ],
     ]);
+  });
+});
+
+describe("runs of records, in the journal's table", () => {
+  it("are counted for each record, forgotten where they ended, and are no entries", async () => {
+    const table = `journal-${tables++}`;
+    const journal = await opened(60, table);
+    onTestFinished(() => journal.close());
+    const runs = openDynamoRuns(table, { now: () => new Date(at(0)), patienceMs: 60_000 });
+    expect([await runs.begin({ id: "a" }), await runs.begin({ id: "a" }), await runs.begin({ id: "b" })]).toEqual([1, 2, 1]);
+    await runs.forget({ id: "a" });
+    expect([await runs.begin({ id: "a" }), await runs.begin({ id: "b" })]).toEqual([1, 2]);
+    expect(await journal.read({ limit: 9 })).toEqual([]);
+  });
+
+  it("tell by the error's name alone why they cannot be counted", async () => {
+    const runs = openDynamoRuns("no-such-table", { patienceMs: 60_000 });
+    await expect(runs.begin({ id: "a" })).rejects.toThrow(/table no-such-table, UpdateItem: ResourceNotFoundException$/);
   });
 });

@@ -7,6 +7,7 @@ import { ConditionalCheckFailedException, DynamoDBClient, QueryCommand, UpdateIt
 import * as z from "zod";
 import { RelayError } from "../outcome.ts";
 import { cutIntoBatches } from "../queue/batches.ts";
+import type { QueueRecord, RunCounts } from "../queue/queue.ts";
 import { type Entry, type Journal, KEPT_DAYS, type NewEntry, type Wanted } from "./journal.ts";
 import { detailText, entry } from "./schema.ts";
 
@@ -14,6 +15,8 @@ const INDEX = "by-time";
 /** Every call ends; who writes beside a sender's delivery waits less. */
 const PATIENCE_MS = 5_000;
 const DAY_MS = 86_400_000;
+/** The longest that SQS keeps a record. */
+const RETENTION_SECONDS = 14 * 86_400;
 /** The clocks of those who write may be ahead of ours. */
 const AHEAD_MS = 300_000;
 /** An item each, so that the patience of one does not pass in a queue of our own. */
@@ -127,14 +130,48 @@ class DynamoJournal implements Journal {
     }
   }
 
-  /** An error of the SDK by its name alone: its text may hold what was sent. A plain Error is about the configuration: no region, say. */
-  async #named<T>(what: string, call: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
-    try {
-      return await call({ abortSignal: AbortSignal.timeout(this.#patienceMs) });
-    } catch (thrown) {
-      const why = !(thrown instanceof Error) ? "error" : thrown.name === "Error" ? thrown.message.slice(0, 100) : thrown.name;
-      throw new RelayError("JOURNAL_UNAVAILABLE", `the journal: ${this.name}, ${what}: ${why}`, { cause: thrown });
-    }
+  #named<T>(what: string, call: Call<T>): Promise<T> {
+    return named(`the journal: ${this.name}, ${what}`, this.#patienceMs, call);
+  }
+}
+
+/**
+ * Counts runs in the same table, an item for each record, under keys that no push has; the index, of what has a day, does not hold them.
+ * They stay as long as a queue keeps the record. Opens no connection yet.
+ */
+export function openDynamoRuns(table: string, { now = () => new Date(), patienceMs = PATIENCE_MS }: DynamoOptions = {}): RunCounts {
+  const client = new DynamoDBClient({ maxAttempts: 2 });
+  const update = async ({ id }: Pick<QueueRecord, "id">, UpdateExpression: string, values: Readonly<Record<string, number>>) => {
+    const expires = Math.floor(now().getTime() / 1000) + RETENTION_SECONDS;
+    const command = new UpdateItemCommand({
+      TableName: table,
+      Key: { key: { S: `record/${id}` }, sort: { S: "runs" } },
+      UpdateExpression,
+      ExpressionAttributeNames: { "#runs": "runs", "#expires": "expires" },
+      ExpressionAttributeValues: Object.fromEntries(
+        Object.entries({ ...values, ":expires": expires }).map(([name, value]) => [name, { N: String(value) }]),
+      ),
+      ReturnValues: "UPDATED_NEW",
+    });
+    return named(`the runs of a record: the DynamoDB table ${table}, UpdateItem`, patienceMs, async (options) =>
+      counted.parse((await client.send(command, options)).Attributes),
+    );
+  };
+  return {
+    begin: async (record) => (await update(record, "SET #expires = :expires ADD #runs :one", { ":one": 1 })).runs,
+    forget: async (record) => void (await update(record, "SET #expires = :expires, #runs = :none", { ":none": 0 })),
+  };
+}
+
+type Call<T> = (options: { abortSignal: AbortSignal }) => Promise<T>;
+
+/** An error of the SDK by its name alone: its text may hold what was sent. A plain Error is about the configuration: no region, say. */
+async function named<T>(what: string, patienceMs: number, call: Call<T>): Promise<T> {
+  try {
+    return await call({ abortSignal: AbortSignal.timeout(patienceMs) });
+  } catch (thrown) {
+    const why = !(thrown instanceof Error) ? "error" : thrown.name === "Error" ? thrown.message.slice(0, 100) : thrown.name;
+    throw new RelayError("JOURNAL_UNAVAILABLE", `${what}: ${why}`, { cause: thrown });
   }
 }
 
@@ -172,4 +209,5 @@ const item = z
   .record(z.string(), attribute)
   .transform(({ digest = null, actor = null, pushedAt = null, ...held }): unknown => ({ ...held, digest, actor, pushedAt }))
   .pipe(entry.extend({ detail: detailText }));
+const counted = z.object({ runs: attribute.pipe(z.int()) });
 const page = z.object({ Items: z.array(item).default([]), LastEvaluatedKey: z.record(z.string(), z.object({ S: z.string() })).optional() });

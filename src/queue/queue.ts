@@ -14,6 +14,17 @@ export interface QueueRecord {
   readonly sentAt: string;
 }
 
+/**
+ * Runs of a record that began, where it may be received without one (AWS Lambda receives what it then cannot hand over).
+ * Whatever began and did not end is a crash.
+ */
+export interface RunCounts {
+  /** One more begins. Gives their number, this one included. */
+  begin(record: Pick<QueueRecord, "id">): Promise<number>;
+  /** It ended, though the record is not settled: nothing crashes on it. */
+  forget(record: Pick<QueueRecord, "id">): Promise<void>;
+}
+
 /** A record to store. `delaySeconds` (fractions allowed, an adapter may round up) is at most MAX_DELAY_SECONDS (limits.ts). */
 export interface NewRecord {
   readonly body: string;
