@@ -7,9 +7,9 @@ import { alarms } from "../infra/template/alarms.ts";
 import { dashboard } from "../infra/template/dashboard.ts";
 import * as names from "../infra/template/names.ts";
 import { queries } from "../infra/template/queries.ts";
-import { CONSUMER_TIMEOUT_SECONDS } from "../infra/template/queues.ts";
+import { CONSUMER_TIMEOUT_SECONDS, MAX_RECEIVE_COUNT } from "../infra/template/queues.ts";
 import { DIMENSION, type EmfMetric, EMF_METRICS, NAMESPACE } from "../src/metrics/emf.ts";
-import { MAX_DELAY_SECONDS, MAX_RECEIVES, VISIBILITY_SECONDS } from "../src/limits.ts";
+import { MAX_DELAY_SECONDS, VISIBILITY_SECONDS } from "../src/limits.ts";
 import { isErrorCode } from "../src/outcome.ts";
 import { check, templateSchema } from "./support/cloudformation.ts";
 import { mpoRelay } from "./support/cli.ts";
@@ -18,6 +18,7 @@ import { alarmCodes } from "./support/monitoring.ts";
 const deployed: names.Deployed = {
   service: "mpo-relay",
   stage: "dev",
+  sweepMinutes: 20,
   clusters: [
     { name: "dev", id: "Dev", consumed: true },
     { name: "stage-1", id: "Stage1", consumed: false },
@@ -42,20 +43,42 @@ function stack(): Record<string, object> {
 }
 const watched = alarms(deployed, "");
 const all = { ...watched, ...dashboard(deployed), ...queries(deployed) };
-const alarmSchema = z.strictObject({
-  AlarmName: z.string().max(255),
-  AlarmDescription: z.string().max(1024),
+const metricSchema = {
   Namespace: z.string(),
   MetricName: z.string(),
   Dimensions: z.tuple([z.strictObject({ Name: z.string(), Value: z.record(z.string(), z.unknown()) })]),
-  Statistic: z.enum(["Sum", "Maximum"]),
-  Period: z.int(),
+};
+const statistic = z.enum(["Sum", "Maximum"]);
+const plainSchema = {
+  AlarmName: z.string().max(255),
+  AlarmDescription: z.string().max(1024),
   EvaluationPeriods: z.int(),
   DatapointsToAlarm: z.int(),
   Threshold: z.int().min(0),
-  ComparisonOperator: z.literal("GreaterThanThreshold"),
-  TreatMissingData: z.literal("notBreaching"),
+  ComparisonOperator: z.enum(["GreaterThanThreshold", "LessThanThreshold"]),
+  TreatMissingData: z.enum(["notBreaching", "breaching"]),
+};
+const partSchema = z.strictObject({
+  Id: z.string().regex(/^[a-z][a-zA-Z0-9_]*$/),
+  MetricStat: z.strictObject({ Metric: z.strictObject(metricSchema), Stat: statistic, Period: z.int() }),
+  ReturnData: z.literal(false),
 });
+const alarmSchema = z.union([
+  z
+    .strictObject({ ...plainSchema, ...metricSchema, Statistic: statistic, Period: z.int() })
+    .transform(({ Namespace, MetricName, Dimensions, ...rest }) => ({ ...rest, metrics: [{ Namespace, MetricName, Dimensions }] })),
+  z
+    .strictObject({
+      ...plainSchema,
+      Metrics: z.tuple([z.strictObject({ Id: z.string(), Expression: z.string(), ReturnData: z.literal(true) }), partSchema, partSchema]),
+    })
+    .transform(({ Metrics: [{ Expression }, ...parts], ...rest }) => {
+      for (const { Id } of parts) expect(Expression).toContain(`FILL(${Id}, 0)`);
+      const [{ MetricStat }, second] = parts;
+      expect(second.MetricStat).toMatchObject({ Period: MetricStat.Period, Stat: MetricStat.Stat });
+      return { ...rest, Statistic: MetricStat.Stat, Period: MetricStat.Period, metrics: parts.map((each) => each.MetricStat.Metric) };
+    }),
+]);
 const each = Object.entries(watched).map(([id, { Properties }]) => ({ id, ...alarmSchema.parse(Properties) }));
 const bodySchema = z.object({
   widgets: z.array(
@@ -85,7 +108,13 @@ const PUBLISHED: Readonly<Record<string, { readonly dimension: string; readonly 
   "AWS/SQS": {
     dimension: "QueueName",
     ids: /^(?:Queue|DeadLetters|Deliveries|Undelivered|UnparsedQueue)/,
-    metrics: ["ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesVisible"],
+    metrics: [
+      "ApproximateAgeOfOldestMessage",
+      "ApproximateNumberOfMessagesDelayed",
+      "ApproximateNumberOfMessagesVisible",
+      "NumberOfMessagesDeleted",
+      "NumberOfMessagesReceived",
+    ],
   },
 };
 const ours = new Map<string, EmfMetric>(Object.entries(EMF_METRICS));
@@ -115,11 +144,13 @@ it("all fits CloudFormation's schema, and refers to what is there", async () => 
 });
 
 it("each metric, by its dimension, is one that the function's lines hold or AWS publishes", () => {
+  const measured = each.flatMap(({ metrics }) => metrics);
   expect(
-    each
+    measured
       .map(({ Namespace, MetricName, Dimensions: [{ Name, Value }] }) => wrong(Namespace, MetricName, Name, resourceOf(Value)))
       .filter(Boolean),
   ).toEqual([]);
+  expect(measured.length).toBeGreaterThan(each.length);
   const drawn = series.map(([namespace, metric, dimension, value]) =>
     wrong(namespace, metric, dimension, value.replaceAll(/^\$\{(\w+).*$/g, "$1")),
   );
@@ -129,14 +160,11 @@ it("each metric, by its dimension, is one that the function's lines hold or AWS 
   expect([...ours.keys()].filter((metric) => !shown.has(metric) && metric !== "Alarms")).toEqual([]); // those are listed, not drawn
 });
 
-it("what a consumer that does not run makes of records is told with its alarms: AWS counts each try to call it as a receive", () => {
-  const minutes = (MAX_RECEIVES * 6 * CONSUMER_TIMEOUT_SECONDS) / 60;
-  const told = each.filter(({ AlarmDescription }) => AlarmDescription.includes(`${minutes} min`)).map(({ id }) => id);
-  const consumed = ["Dev", "Edge", "Unparsed"].flatMap((id) => [
-    `Alarm${id}ConsumerErrors`,
-    `Alarm${id}ConsumerThrottles`,
-    `Alarm${id}Stuck`,
-  ]);
+it("what SQS makes in the end of records that are taken in vain is told with its alarms: AWS counts each try to call a consumer as a receive", () => {
+  const hours = (MAX_RECEIVE_COUNT * 6 * CONSUMER_TIMEOUT_SECONDS) / 3600;
+  expect(hours).toBeGreaterThan(72); // a weekend
+  const told = each.filter(({ AlarmDescription }) => AlarmDescription.includes(`${hours} h`)).map(({ id }) => id);
+  const consumed = ["Dev", "Edge", "Unparsed"].flatMap((id) => [`Alarm${id}ConsumerErrors`, `Alarm${id}Unsettled`]);
   expect(told.toSorted()).toEqual(consumed.toSorted()); // where a worker is away, nobody counts
 });
 
@@ -154,10 +182,10 @@ describe("alarms", () => {
   it("are of the edge, of unread deliveries and of each cluster, with functions where it is consumed here", () => {
     const idsOf = (prefix: string) => each.flatMap(({ id }) => (id.startsWith(prefix) ? [id.slice(prefix.length)] : []));
     expect(idsOf("AlarmStage1")).toEqual(["DeadLetters", "DeadLettersExpire", "Stuck"]);
-    const consumed = ["ConsumerAlarms", "ConsumerErrors", "ConsumerThrottles", "DeadLetters", "DeadLettersExpire", "Stuck"];
+    const consumed = ["ConsumerAlarms", "ConsumerErrors", "DeadLetters", "DeadLettersExpire", "Stuck", "Unsettled"];
     const inbox = ["InboxAlarms", "InboxErrors", "Undelivered", "Waiting"];
     expect(idsOf("AlarmDev").toSorted()).toEqual(
-      [...consumed, ...inbox, "SweepAlarms", "SweepErrors", "Unconfirmed", "WebhookSilent"].toSorted(),
+      [...consumed, ...inbox, "SweepAlarms", "SweepErrors", "SweepStopped", "Unconfirmed", "WebhookSilent"].toSorted(),
     );
     expect(
       idsOf("AlarmEdge")
@@ -173,25 +201,26 @@ describe("alarms", () => {
       "Stuck",
       "Throttles",
       "Unconfirmed",
+      "Unsettled",
       "WebhookSilent",
     ]);
-    expect(each).toHaveLength(5 + 2 + 4 + 3 * 10 + 3);
+    expect(each).toHaveLength(5 + 2 + 4 + 3 * 11 + 3);
     expect(new Set(each.map(({ AlarmName }) => AlarmName)).size).toBe(each.length);
   });
 
   it("look at whole periods, and not so far back that CloudWatch refuses", () => {
     for (const { id, Period, EvaluationPeriods, DatapointsToAlarm } of each) {
       expect([10, 20, 30].includes(Period) || Period % 60 === 0, id).toBe(true);
-      expect(Period * EvaluationPeriods, id).toBeLessThanOrEqual(24 * 3600);
+      expect(Period * EvaluationPeriods, id).toBeLessThanOrEqual((Period < 3600 ? 1 : 7) * 24 * 3600);
       expect(DatapointsToAlarm, id).toBeGreaterThanOrEqual(1);
       expect(DatapointsToAlarm, id).toBeLessThanOrEqual(EvaluationPeriods);
     }
   });
 
   it("add up events and take the worst of what is measured; a line's metric may come late", () => {
-    for (const { id, Namespace, Statistic, EvaluationPeriods, DatapointsToAlarm } of each) {
-      expect(Statistic, id).toBe(Namespace === "AWS/SQS" ? "Maximum" : "Sum");
-      if (Namespace === NAMESPACE) expect([DatapointsToAlarm, EvaluationPeriods], id).toEqual([1, 3]);
+    for (const { id, metrics, Statistic, EvaluationPeriods, DatapointsToAlarm } of each) {
+      expect(Statistic, id).toBe(metrics.every(({ MetricName }) => MetricName.startsWith("Approximate")) ? "Maximum" : "Sum");
+      if (metrics.some(({ Namespace }) => Namespace === NAMESPACE)) expect([DatapointsToAlarm, EvaluationPeriods], id).toEqual([1, 3]);
     }
   });
 
@@ -201,7 +230,51 @@ describe("alarms", () => {
     expect(over("Waiting")).toEqual(new Set([1800]));
     expect(1800).toBeGreaterThan(MAX_DELAY_SECONDS + 6 * CONSUMER_TIMEOUT_SECONDS + VISIBILITY_SECONDS);
     expect(over("Expire")).toEqual(new Set([12 * 24 * 3600]));
-    expect(new Set(each.filter(({ id }) => !/(?:Stuck|Waiting|Expire)$/.test(id)).map(({ Threshold }) => Threshold))).toEqual(new Set([0]));
+    const others = each.filter(({ id }) => !/(?:Stuck|Waiting|Expire|SweepStopped)$/.test(id));
+    expect(new Set(others.map(({ Threshold }) => Threshold))).toEqual(new Set([0]));
+  });
+
+  it("see within minutes that what is taken is not settled, which the age of the oldest does not show after three receives", () => {
+    const hidden = 6 * CONSUMER_TIMEOUT_SECONDS;
+    expect(1800).toBeGreaterThan(3 * hidden); // too late for `Stuck`
+    const unsettled = each.filter(({ id }) => id.endsWith("Unsettled"));
+    expect(unsettled).toHaveLength(3);
+    for (const { id, Period, EvaluationPeriods, DatapointsToAlarm, TreatMissingData, metrics } of unsettled) {
+      expect(metrics.map(({ MetricName }) => MetricName)).toEqual(["NumberOfMessagesReceived", "NumberOfMessagesDeleted"]);
+      expect(new Set(metrics.map(({ Dimensions: [{ Value }] }) => resourceOf(Value)))).toEqual(
+        new Set([id.replace(/^Alarm(.*)Unsettled$/, "Queue$1")]),
+      );
+      expect(Period, "a receive in each period").toBeGreaterThan(hidden);
+      expect(DatapointsToAlarm, "a batch on the border of two periods is none").toBe(2);
+      expect(Period * EvaluationPeriods).toBeLessThanOrEqual(1200);
+      expect(TreatMissingData).toBe("notBreaching");
+    }
+  });
+
+  it.each([
+    [1, 300, 3],
+    [5, 300, 3],
+    [20, 1200, 3],
+    [24 * 60, 86_400, 3],
+    [2 * 24 * 60, 86_400, 6],
+    [7 * 24 * 60, 86_400, 7],
+  ])("miss a sweep by the clock: every %i min, in periods of %i s", (sweepMinutes, Period, many) => {
+    const stopped = { ...alarms({ ...deployed, sweepMinutes }, "") }["AlarmDevSweepStopped"];
+    expect(alarmSchema.parse(stopped?.Properties)).toMatchObject({
+      Period,
+      EvaluationPeriods: many,
+      DatapointsToAlarm: many,
+      Threshold: 1,
+      ComparisonOperator: "LessThanThreshold",
+      TreatMissingData: "breaching",
+      metrics: [{ Namespace: "AWS/Lambda", MetricName: "Invocations", Dimensions: [{ Value: { Ref: "SweepDevLambdaFunction" } }] }],
+    });
+  });
+  it("miss none where there is none, and take nothing else that is missing for bad", () => {
+    expect(Object.keys(alarms({ ...deployed, sweepMinutes: 0 }, "")).filter((id) => id.endsWith("SweepStopped"))).toEqual([]);
+    expect(each.filter(({ TreatMissingData }) => TreatMissingData === "breaching").map(({ id }) => id)).toEqual(
+      each.map(({ id }) => id).filter((id) => id.endsWith("SweepStopped")),
+    );
   });
 
   it("say what they mean and what to do first, in commands and queries that there are", async () => {

@@ -188,10 +188,13 @@ describe("the queues", () => {
     expect(properties(queue)["VisibilityTimeout"]).toBeGreaterThanOrEqual(6 * timeout);
   });
 
-  test.each(["Dev", "Stage1", "Inside"])("of %s moves a record only after the relay itself would have buried it", (id) => {
+  test.each(["Dev", "Stage1", "Inside"])("of %s moves a record only after days in which it was received in vain", (id) => {
     const policy = properties(`Queue${id}`)["RedrivePolicy"];
     expect(policy).toMatchObject({ deadLetterTargetArn: arnOf(`DeadLetters${id}`) });
-    expect(z.object({ maxReceiveCount: z.number() }).parse(policy).maxReceiveCount).toBeGreaterThan(MAX_RECEIVES);
+    const { maxReceiveCount } = z.object({ maxReceiveCount: z.number() }).parse(policy);
+    expect(maxReceiveCount).toBeGreaterThan(2 * MAX_RECEIVES); // nor before the relay would bury it
+    expect(maxReceiveCount, "the most that SQS takes").toBeLessThanOrEqual(1000);
+    expect(maxReceiveCount * Number(properties(`Queue${id}`)["VisibilityTimeout"])).toBeGreaterThan(4 * 24 * 3600);
   });
 
   test("take no dead letters of others where those would be taken for records", () => {
@@ -310,10 +313,14 @@ describe("the functions", () => {
     const stores = { ...own, ...queues, MPO_RELAY_UNPARSED: at("UnparsedQueue") };
     expect(variables("Edge")).toEqual(stores);
     expect(variables("InboxEcr")).toEqual({ ...stores, MPO_RELAY_WEBHOOK: "ecr", ECR_QUEUE: at("DeliveriesEcr") });
-    for (const name of ["ConsumerDev", "SweepDev"])
-      expect(variables(name), name).toEqual({ ...own, MPO_RELAY_CLUSTER: "dev", DEV_QUEUE: at("QueueDev") });
-    for (const name of ["ConsumerStage1", "SweepStage1"])
-      expect(variables(name), name).toEqual({ ...own, MPO_RELAY_CLUSTER: "stage-1", STAGE_QUEUE: at("QueueStage1") });
+    const dev = { ...own, MPO_RELAY_CLUSTER: "dev", DEV_QUEUE: at("QueueDev") };
+    const stage = { ...own, MPO_RELAY_CLUSTER: "stage-1", STAGE_QUEUE: at("QueueStage1") };
+    expect([variables("SweepDev"), variables("SweepStage1")]).toEqual([dev, stage]);
+    const runs = { MPO_RELAY_RUNS: at("Journal") };
+    expect([variables("ConsumerDev"), variables("ConsumerStage1")]).toEqual([
+      { ...dev, ...runs },
+      { ...stage, ...runs },
+    ]);
   });
 
   test("are reached by a function URL, or by an HTTP API", () => {

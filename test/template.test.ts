@@ -30,7 +30,7 @@ describe("a cluster", () => {
     const after = await made({ ...LARGE, clusters: { ...LARGE.clusters, fourth: FOURTH } });
     const added = Object.keys(after).filter((name) => !(name in before));
     const alarmed = added.filter((name) => name.startsWith("AlarmFourth"));
-    expect(alarmed).toHaveLength(10); // test/alarms.test.ts says which
+    expect(alarmed).toHaveLength(11); // test/alarms.test.ts says which
     expect(added.filter((name) => !alarmed.includes(name)).toSorted()).toEqual([
       "ConsumerFourthRole",
       "DeadLettersFourth",
@@ -59,6 +59,7 @@ describe("a cluster", () => {
     expect(deployedOf(await load(LARGE), settings)).toEqual({
       service: "mpo-relay",
       stage: "dev",
+      sweepMinutes: 1,
       clusters: [
         { name: "dev", id: "Dev", consumed: true },
         { name: "stage-1", id: "Stage1", consumed: true },
@@ -87,14 +88,19 @@ describe("the alarms of a stage", () => {
 });
 
 describe("what is off", () => {
-  test("the journal: nobody may write to the table", async () => {
+  test("the journal: nobody may write to the table but consumers, who count their runs in it", async () => {
     const { Journal: _stays, ...others } = await made({ ...LARGE, journal: "off" });
-    expect(JSON.stringify(others)).not.toMatch(/dynamodb|Journal/);
+    const about = Object.entries(others).filter(([, each]) => /dynamodb|Journal/.test(JSON.stringify(each)));
+    expect(about.map(([name]) => name)).toEqual(["consumerDev", "consumerStage1", "ConsumerDevRole", "ConsumerStage1Role"]);
   });
 
   test("the sweep: its clock stands still", async () => {
-    const { sweepDev } = await made({ ...LARGE, tuning: { sweep: "off" } });
+    const { sweepDev, ...others } = await made({ ...LARGE, tuning: { sweep: "off" } });
     expect(sweepDev).toMatchObject({ events: [{ schedule: { enabled: false } }] });
+    expect(
+      Object.keys(others).filter((name) => name.endsWith("SweepStopped")),
+      "and nobody misses it",
+    ).toEqual([]);
   });
 });
 

@@ -1,10 +1,10 @@
 /**
- * CloudWatch alarms: each says what it means and what to type first. Nothing that is counted here is published while nothing happens, so
- * what is missing is well. A metric that stands in a log line may come late, hence one of three periods.
+ * CloudWatch alarms: each says what it means and what to type first. What is counted here is not published while nothing happens, so
+ * what is missing is well, but for a clock. A metric that stands in a log line may come late, hence one of three periods.
  * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Alarms.html
  */
-import { MAX_RECEIVES } from "../../src/limits.ts";
-import { type MetricName, ofLambda, ofQueue, ours } from "./metric.ts";
+import { type Alarm, alarmOf, DAY_SECONDS, LONGEST_SECONDS, PERIOD_SECONDS } from "./alarm.ts";
+import { ofLambda, ofQueue, ours } from "./metric.ts";
 import {
   consumerOf,
   deadLettersOf,
@@ -13,46 +13,39 @@ import {
   EDGE,
   inboxOf,
   queueOf,
-  type Resource,
   type Resources,
   sweepOf,
   undeliveredOf,
   UNPARSED_QUEUE,
 } from "./names.ts";
-import { VISIBILITY_SECONDS } from "./queues.ts";
+import { MAX_RECEIVE_COUNT, VISIBILITY_SECONDS } from "./queues.ts";
 
-interface Alarm {
-  readonly metric: MetricName;
-  readonly statistic: "Sum" | "Maximum";
-  /** Beyond it; default: any. */
-  readonly over?: number;
-  /** Of `of` periods so many. */
-  readonly periods?: readonly [many: number, of: number];
-  readonly means: string;
-  readonly first: string;
-}
-/** Each try of AWS to call a consumer is a receive, also one that is throttled or ends before our code begins: so long, and what waits is buried unseen. */
-const BURIED = `nothing is lost, but after ${(MAX_RECEIVES * VISIBILITY_SECONDS) / 60} min of this records become dead letters: npx mpo-relay dlq redrive, once the cause is gone`;
-const PERIOD_SECONDS = 300;
-/** A record that is put off is stored anew for at most MAX_DELAY_SECONDS (src/limits.ts); twice as old, nobody takes it. */
+/** What Lambda received and did not hand over, over and over again. */
+const BURIED = `nothing is lost, but after ${(MAX_RECEIVE_COUNT * VISIBILITY_SECONDS) / 3600} h of this SQS moves records to the dead letters: npx mpo-relay dlq redrive, once the cause is gone`;
+/**
+ * A record that is put off is stored anew for at most MAX_DELAY_SECONDS (src/limits.ts); twice as old, nobody takes it. What was received
+ * three times is not in this metric any more: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+ */
 const STUCK_SECONDS = 1800;
 /** Two days before SQS deletes what is 14 days old. */
 const EXPIRES_SECONDS = 12 * 24 * 3600;
+/** Longer than a record is hidden, so that there is a receive in each. */
+const UNSETTLED_SECONDS = 600;
 /** Of a line's metric. */
 const LATE = [1, 3] as const;
 
 /** Logical ids begin with `Alarm`. `topic`: the ARN of whom they tell; without one ("") they are only seen in the console. */
 export function alarms(deployed: Deployed, topic: string): Resources {
-  const { service, stage, clusters, inboxes } = deployed;
+  const { service, stage, clusters, inboxes, sweepMinutes } = deployed;
   const all = [
     ...named("edge", edge(stage)),
     ...named("unparsed", unparsed()),
     ...inboxes.flatMap(({ webhook, id }) => named(webhook, ofInbox(stage, webhook, id), id)),
     ...clusters.flatMap(({ name, id, consumed }) =>
-      named(name, { ...ofAnyCluster(name, id, consumed), ...(consumed && ofConsumed(stage, name, id)) }, id),
+      named(name, { ...ofAnyCluster(name, id, consumed), ...(consumed && ofConsumed(stage, name, id, sweepMinutes)) }, id),
     ),
   ];
-  return Object.fromEntries(all.map(({ id, name, alarm }) => [`Alarm${id}`, resource(`${service}-${stage}-${name}`, alarm, topic)]));
+  return Object.fromEntries(all.map(({ id, name, alarm }) => [`Alarm${id}`, alarmOf(`${service}-${stage}-${name}`, alarm, topic)]));
 }
 
 function edge(stage: string): Record<string, Alarm> {
@@ -124,7 +117,7 @@ function ofAnyCluster(name: string, id: string, consumed: boolean): Record<strin
       metric: ofQueue("ApproximateAgeOfOldestMessage", queueOf(id)),
       statistic: "Maximum",
       over: STUCK_SECONDS,
-      means: `nobody takes the records of cluster ${name}: its consumer does not run, is throttled, or its trigger is off. ${consumed ? `Where it is called in vain, ${BURIED}` : "Nothing is lost; records are kept for 14 days"}`,
+      means: `nobody takes the records of cluster ${name}: ${consumed ? "the trigger of its consumer is off, or may not take" : "no worker runs"}. Nothing is lost; records are kept for 14 days`,
       first: `npx mpo-relay dlq list --cluster ${name} for how many wait; then the consumer's log, or the worker's`,
     },
   };
@@ -166,21 +159,24 @@ const crashed = (stage: string, key: string): Alarm => ({
   first: `npx osls logs --function ${key} --stage ${stage} --startTime 15m`,
 });
 
-function ofConsumed(stage: string, name: string, id: string): Record<string, Alarm> {
+function ofConsumed(stage: string, name: string, id: string, sweepMinutes: number): Record<string, Alarm> {
   const [consumer, sweep] = [consumerOf(id), sweepOf(id)];
   const errors = crashed(stage, consumer);
   return {
-    ConsumerThrottles: {
-      metric: ofLambda("Throttles", consumer),
+    Unsettled: {
+      metric: ofQueue("NumberOfMessagesReceived", queueOf(id)),
+      hasNone: ofQueue("NumberOfMessagesDeleted", queueOf(id)),
       statistic: "Sum",
-      periods: [3, 3],
-      means: `AWS does not let the consumer of cluster ${name} run: too many functions of this account run at once. Records wait; ${BURIED}`,
-      first: "aws lambda get-account-settings",
+      periodSeconds: UNSETTLED_SECONDS,
+      periods: [2, 2],
+      means: `Lambda takes the records of cluster ${name}, and none is settled: its consumer is throttled, does not start, or dies. They wait; ${BURIED}`,
+      first: `npx osls logs --function ${consumer} --stage ${stage} --startTime 30m; where nothing is new, aws lambda get-account-settings, for too many functions of this account run at once`,
     },
     ConsumerErrors: { ...errors, means: `${errors.means}; ${BURIED}` },
     ConsumerAlarms: told(consumer),
     SweepErrors: crashed(stage, sweep),
     SweepAlarms: told(sweep),
+    ...(sweepMinutes > 0 && { SweepStopped: stopped(name, sweep, sweepMinutes) }),
     Unconfirmed: {
       metric: ours("Unconfirmed", consumer),
       statistic: "Sum",
@@ -198,6 +194,21 @@ function ofConsumed(stage: string, name: string, id: string): Record<string, Ala
   };
 }
 
+/** Three sweeps that did not come. What comes by a clock is missed by nothing else: a call that never was is neither an error nor throttled. */
+function stopped(name: string, sweep: string, minutes: number): Alarm {
+  const periodSeconds = Math.min(DAY_SECONDS, Math.max(PERIOD_SECONDS, minutes * 60));
+  const many = Math.min(Math.max(3, Math.ceil((3 * minutes * 60) / periodSeconds)), LONGEST_SECONDS / periodSeconds);
+  return {
+    metric: ofLambda("Invocations", sweep),
+    statistic: "Sum",
+    over: "nothing",
+    periodSeconds,
+    periods: [many, many],
+    means: `nobody looks for lost pushes to cluster ${name}: its sweep was not called, as its schedule (a rule of EventBridge) is off or gone, or it is throttled. Also after the first deploy, until the first sweep`,
+    first: `aws events list-rules --query "Rules[?State=='DISABLED'].Name", then aws events enable-rule --name NAME; where there is none, deploy again`,
+  };
+}
+
 /** `AuthFailures` → `edge-auth-failures`, AlarmEdgeAuthFailures. */
 const named = (place: string, alarms: Record<string, Alarm>, id = place.charAt(0).toUpperCase() + place.slice(1)) =>
   Object.entries(alarms).map(([key, alarm]) => ({
@@ -205,26 +216,3 @@ const named = (place: string, alarms: Record<string, Alarm>, id = place.charAt(0
     name: `${place}${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
     alarm,
   }));
-
-function resource(name: string, { metric, statistic, over = 0, periods = [1, 1], means, first }: Alarm, topic: string): Resource {
-  const { namespace, name: MetricName, dimension, resource: from, attribute } = metric;
-  const [DatapointsToAlarm, EvaluationPeriods] = periods;
-  return {
-    Type: "AWS::CloudWatch::Alarm",
-    Properties: {
-      AlarmName: name,
-      AlarmDescription: `${means.charAt(0).toUpperCase()}${means.slice(1)}. First: ${first}`,
-      Namespace: namespace,
-      MetricName,
-      Dimensions: [{ Name: dimension, Value: attribute === undefined ? { Ref: from } : { "Fn::GetAtt": [from, attribute] } }],
-      Statistic: statistic,
-      Period: PERIOD_SECONDS,
-      EvaluationPeriods,
-      DatapointsToAlarm,
-      Threshold: over,
-      ComparisonOperator: "GreaterThanThreshold",
-      TreatMissingData: "notBreaching",
-      ...(topic && { AlarmActions: [topic], OKActions: [topic] }),
-    },
-  };
-}

@@ -93,6 +93,10 @@ function ofCluster({ id, consumed }: Deployed["clusters"][number]): Widget[] {
   return [
     queue,
     age,
+    graph("Records", [
+      line(ofQueue("NumberOfMessagesReceived", queueOf(id)), "Sum", "taken"),
+      line(ofQueue("NumberOfMessagesDeleted", queueOf(id)), "Sum", "settled"),
+    ]),
     graph("Pushes", [
       line(ours("Nudged", consumer), "Sum", "nudged"),
       line(ours("PickedUp", consumer), "Sum", "picked up"),
@@ -116,6 +120,7 @@ function ofCluster({ id, consumed }: Deployed["clusters"][number]): Widget[] {
       line(ofLambda("Errors", consumer), "Sum", "consumer: errors"),
       line(ofLambda("Throttles", consumer), "Sum", "consumer: throttled"),
       line(ofLambda("Errors", sweep), "Sum", "sweep: errors"),
+      line(ofLambda("Invocations", sweep), "Sum", "sweep: calls"),
       line(ofLambda("Duration", consumer), "Maximum", "consumer: longest, ms"),
     ]),
   ];

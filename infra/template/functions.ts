@@ -7,7 +7,7 @@ import type { Settings } from "./settings.ts";
 
 const CONFIG = "dist/lambda/relay.json";
 
-export function functions(config: RelayConfig, settings: Settings, { clusters }: Deployed): Record<string, unknown> {
+export function functions(config: RelayConfig, settings: Settings, { clusters, sweepMinutes }: Deployed): Record<string, unknown> {
   const consumed = clusters.filter((cluster) => cluster.consumed);
   const stores = {
     MPO_RELAY_CONFIG: CONFIG,
@@ -18,7 +18,7 @@ export function functions(config: RelayConfig, settings: Settings, { clusters }:
   return Object.assign(
     { [EDGE]: edge(settings, stores) },
     ...inboxesOf(config).map((each) => inbox(config, each, stores)),
-    ...consumed.map((cluster) => ofCluster(config, cluster)),
+    ...consumed.map((cluster) => ofCluster(config, cluster, sweepMinutes)),
   );
 }
 
@@ -47,7 +47,7 @@ function inbox({ webhooks }: RelayConfig, { webhook, id }: Inbox, stores: object
   return { [inboxOf(id)]: taker };
 }
 
-function ofCluster(config: RelayConfig, { name, id }: Deployed["clusters"][number]) {
+function ofCluster(config: RelayConfig, { name, id }: Deployed["clusters"][number], sweepMinutes: number) {
   const { queue, lambda } = config.clusters[name] ?? {};
   const environment = {
     MPO_RELAY_CONFIG: CONFIG,
@@ -55,6 +55,7 @@ function ofCluster(config: RelayConfig, { name, id }: Deployed["clusters"][numbe
     ...variable(queue, queueOf(id)),
     ...variable(config.journal, JOURNAL),
   };
+  const runs = { MPO_RELAY_RUNS: { Ref: JOURNAL } }; // also where no journal is written
   const where = lambda?.vpc && { vpc: lambda.vpc };
   const trigger = {
     arn: { "Fn::GetAtt": [queueOf(id), "Arn"] },
@@ -66,11 +67,11 @@ function ofCluster(config: RelayConfig, { name, id }: Deployed["clusters"][numbe
     description: `Nudges the overrides of cluster ${name}`,
     ...bundle("consumer", consumerOf(id)),
     timeout: CONSUMER_TIMEOUT_SECONDS,
-    environment,
+    environment: { ...environment, ...runs },
     ...where,
     events: [{ sqs: trigger }],
   };
-  const { minutes, enabled } = schedule(config.tuning.sweepMs);
+  const { minutes, enabled } = schedule(sweepMinutes);
   const sweep = {
     description: `Looks whether a push to cluster ${name} got lost`,
     ...bundle("sweep", sweepOf(id)),
@@ -93,4 +94,4 @@ function variable(form: { kind: string; name?: string } | null | undefined, reso
 }
 
 /** `tuning.sweep: off` keeps the function, which somebody may call, and stops its clock. */
-const schedule = (sweepMs: number) => (sweepMs === 0 ? { minutes: 5, enabled: false } : { minutes: sweepMs / 60_000, enabled: true });
+const schedule = (minutes: number) => (minutes === 0 ? { minutes: 5, enabled: false } : { minutes, enabled: true });

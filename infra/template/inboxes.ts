@@ -5,12 +5,10 @@
 import { hookOf } from "../../src/cli/hook.ts";
 import type { RelayConfig } from "../../src/config.ts";
 import { deliveriesOf, idOf, type Resources, ruleOf, undeliveredOf } from "./names.ts";
-import { encrypted, NOBODYS_LETTERS, queue } from "./queues.ts";
+import { encrypted, MAX_RECEIVE_COUNT, NOBODYS_LETTERS, queue } from "./queues.ts";
 
 /** Of the function, which stores ten deliveries at once, each within its second. */
 export const INBOX_TIMEOUT_SECONDS = 20;
-/** The relay counts for itself, and an outage of days costs receives too. */
-const MAX_RECEIVE_COUNT = 1000;
 
 export interface Inbox {
   readonly webhook: string;

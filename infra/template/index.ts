@@ -41,7 +41,7 @@ export function stackOf(config: RelayConfig, settings: Settings): Stack {
 
 export function deployedOf(config: RelayConfig, { service, stage }: Settings): Deployed {
   const each = Object.entries(config.clusters).map(([name, { kubernetes }]) => ({ name, id: idOf(name), consumed: kubernetes !== null }));
-  return { service, stage, clusters: each, inboxes: inboxesOf(config) };
+  return { service, stage, sweepMinutes: config.tuning.sweepMs / 60_000, clusters: each, inboxes: inboxesOf(config) };
 }
 
 function outputs({ clusters }: Deployed) {

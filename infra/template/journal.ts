@@ -1,6 +1,6 @@
 /**
- * What became of each push, for `mpo-relay history` and GET /pushes/<key>: src/journal/dynamodb.ts says what is in it.
- * Made also where the journal is off: it costs nothing while nobody writes, and switching it on and off leaves no table behind.
+ * What became of each push, for `mpo-relay history` and GET /pushes/<key>: src/journal/dynamodb.ts says what is in it. Consumers count
+ * their runs in it (src/crashes.ts), so it is made also where the journal is off; and switching that on and off leaves no table behind.
  */
 import { JOURNAL, type Resources } from "./names.ts";
 

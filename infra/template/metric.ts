@@ -27,6 +27,11 @@ export const ofLambda = (name: "Invocations" | "Errors" | "Throttles" | "Duratio
 });
 /** https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html */
 export const ofQueue = (
-  name: "ApproximateNumberOfMessagesVisible" | "ApproximateNumberOfMessagesDelayed" | "ApproximateAgeOfOldestMessage",
+  name:
+    | "ApproximateNumberOfMessagesVisible"
+    | "ApproximateNumberOfMessagesDelayed"
+    | "ApproximateAgeOfOldestMessage"
+    | "NumberOfMessagesReceived"
+    | "NumberOfMessagesDeleted",
   resource: string,
 ): MetricName => ({ namespace: "AWS/SQS", name, dimension: "QueueName", resource, attribute: "QueueName" });

@@ -4,6 +4,8 @@
 export interface Deployed {
   readonly service: string;
   readonly stage: string;
+  /** Between two sweeps of a cluster; 0: none. */
+  readonly sweepMinutes: number;
   /** `id`: the name in PascalCase, part of logical ids. `consumed`: by functions of this stack; else by a worker, and there is only its queue. */
   readonly clusters: readonly { readonly name: string; readonly id: string; readonly consumed: boolean }[];
   /** Webhooks whose deliveries come from a queue of this stack. */

@@ -5,8 +5,11 @@
 import { deadLettersOf, type Deployed, queueOf, type Resource, type Resources, UNPARSED_QUEUE } from "./names.ts";
 
 const RETENTION_SECONDS = 14 * 24 * 3600;
-/** Above MAX_RECEIVES of src/limits.ts, so that the relay buries a record with its reason before SQS moves it without one. */
-const MAX_RECEIVE_COUNT = 10;
+/**
+ * The most that SQS knows. Lambda receives what it may not hand over, so receives say little (src/crashes.ts counts runs), and days of them
+ * must bury nothing: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+ */
+export const MAX_RECEIVE_COUNT = 1000;
 /** Of a consumer. */
 export const CONSUMER_TIMEOUT_SECONDS = 60;
 /** https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html */

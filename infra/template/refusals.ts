@@ -89,7 +89,7 @@ function variables({ webhooks: hooks, clusters, unparsed, journal: table }: Rela
   return named.flatMap(({ path, name }, index) => {
     const other = named.slice(0, index).find((each) => each.name === name);
     if (other) return [problem(path, `${other.path} has this variable`, "write another name: each gets an address of its own")];
-    const isTaken = /^(?:AWS|LAMBDA|NODE)_|^MPO_RELAY_(?:CONFIG|CLUSTER|WEBHOOK)$|^(?:PATH|TZ|LANG)$|^_|^.$/.test(name);
+    const isTaken = /^(?:AWS|LAMBDA|NODE)_|^MPO_RELAY_(?:CONFIG|CLUSTER|WEBHOOK|RUNS)$|^(?:PATH|TZ|LANG)$|^_|^.$/.test(name);
     return isTaken
       ? [problem(path, "the function has this variable already, or may not", "write another name, for example one that ends in _QUEUE")]
       : [];

@@ -62,8 +62,8 @@ export function roles(config: RelayConfig, settings: Settings, { clusters }: Dep
         allow(["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:SendMessage"], arnOf(queueOf(id))),
         // bury; GetQueueUrl finds the queue by the redrive policy's ARN
         allow(["sqs:SendMessage", "sqs:GetQueueUrl"], arnOf(deadLettersOf(id))),
-        // what became of each record
-        ...note("dynamodb:UpdateItem"),
+        // what became of each record, and how often it was begun: the latter without a journal, too
+        allow(["dynamodb:UpdateItem"], arnOf(JOURNAL)),
         ...secrets,
       ];
       // what is behind; WEBHOOK_SILENT
