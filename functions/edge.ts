@@ -1,7 +1,7 @@
 /** AWS Lambda, HTTP: the edge behind a function URL or an HTTP API. */
-import { handle } from "hono/aws-lambda";
+import { handle, type LambdaContext, type LambdaEvent } from "hono/aws-lambda";
 import { createApp } from "../src/app.ts";
-import { openLambdaEdge, withWholeBodies } from "../src/lambda-edge.ts";
+import { openLambdaEdge, withEncodedPath, withWholeBodies } from "../src/lambda-edge.ts";
 import { type PushQuestion, tellPush } from "../src/pushes.ts";
 import { receive } from "../src/receive.ts";
 
@@ -14,4 +14,5 @@ const app = createApp({
   ...(journal && { tellPush: (question: PushQuestion) => tellPush(question, { ...context, journal }) }),
   ready: queues.ready,
 });
-export const handler = handle(app);
+const respond = handle(app);
+export const handler = (event: LambdaEvent, lambda?: LambdaContext) => respond(withEncodedPath(event), lambda);

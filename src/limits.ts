@@ -17,7 +17,7 @@ export const TOO_NEW_SECONDS = 300;
 export const CONFLICT_TRIES = 3;
 /** A queue delays no record for longer, so longer waits go in hops of this: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html */
 export const MAX_DELAY_SECONDS = 900;
-/** A record that is received so often without being settled is buried, for something crashes on it. Below what any template sets as the queue's `maxReceiveCount`, so that it ends with our reason and not without one */
+/** A record that is received so often without being settled is buried, for something crashes on it. Below what any template sets as the queue's `maxReceiveCount`, so that it ends with our reason and not without one. AWS Lambda receives what it then does not hand over: there, from this receive on, runs that began are counted in place of receives */
 export const MAX_RECEIVES = 8;
 
 // # While an API server does not answer

@@ -200,7 +200,7 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "TOK
   UNCONFIRMED:
     "nudged, but Deckhouse does not show the pushed digest; look at the override's status (`mpo-relay dlq show`) and at Deckhouse's log. Where two pushes overtook each other this tells them apart by itself once the source has `registry`. After the cause is gone: `mpo-relay dlq redrive`",
   LAST_RECEIVE:
-    "received again and again without being settled: something crashes on it. Look at the worker's log and memory, then `mpo-relay dlq redrive`",
+    "taken again and again without being settled: something crashes on it. Look at the worker's log and memory, then `mpo-relay dlq redrive`",
   INTERNAL: "an error that we did not foresee; see its text",
   TOO_LARGE:
     "a delivery is larger than is taken (`maxBody` of its webhook), or cannot be read and is too large to be kept; its sender was answered 413. Look at who sends it, or raise `maxBody`",

@@ -113,7 +113,7 @@ describe("edge.mjs", () => {
     };
     const variables = {
       WEBHOOK_SECRET: SECRET,
-      MPO_RELAY_QUEUE: queue.url,
+      MPO_RELAY_QUEUE: queue.url.split("/").at(-1) ?? "", // by name alone, as the stack gives it to an edge
       MPO_RELAY_UNPARSED: unparsed.url,
       AWS_ENDPOINT_URL_SQS: endpoint(),
       ...env,
@@ -163,11 +163,24 @@ describe("edge.mjs", () => {
     HEAVY_MS,
   );
 
-  test("tells of a stranger's calls ten times a minute", async () => {
-    const { invoke, output } = await startEdge();
-    for (let call = 0; call < 15; call++)
-      expect(await invoke(event(delivery.body, { secret: "another-secret" }))).toMatchObject({ statusCode: 401 });
-    expect((await output()).match(/"outcome":"AUTH_FAILED"/g)).toHaveLength(10);
+  test.each([
+    ["a function URL, which leaves it as it came", "relay.lambda-url.eu-west-1.on.aws", (path: string) => path],
+    ["an HTTP API, which decodes it", "0a1b2c.execute-api.eu-west-1.amazonaws.com", decodeURIComponent],
+    ["a domain of its own, as an HTTP API has it", "relay.example.com", decodeURIComponent],
+  ])("knows a secret in the path behind %s", async (_where, domainName, pathOf) => {
+    const odd = "a/b+c=%2F#d e: a secret of base64 and worse";
+    const { invoke, output } = await startEdge(
+      { webhooks: { registry: { provider: "quay", secret: "env:WEBHOOK_SECRET" } } },
+      { WEBHOOK_SECRET: odd },
+    );
+    const call = async (secret: string) => {
+      const given = event(Buffer.from('{"docker_url":"registry.example.com/other/echo","updated_tags":["main"]}'), {
+        path: pathOf(`/hooks/registry/${secret}`),
+      });
+      return (await invoke({ ...given, requestContext: { ...given.requestContext, domainName } })).statusCode;
+    };
+    expect([await call(encodeURIComponent(odd)), await call(encodeURIComponent(`${odd}/`)), await call("a")]).toEqual([202, 401, 401]);
+    expect(await output()).not.toContain("base64 and worse");
   });
 
   const journal = { journal: "env:MPO_RELAY_JOURNAL" };

@@ -6,6 +6,10 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as z from "zod";
+import { stackOf } from "../infra/template/index.ts";
+import { resourcesOf } from "../infra/template/quotas.ts";
+import type { Settings } from "../infra/template/settings.ts";
+import { loadConfig, type RelayConfig } from "../src/config.ts";
 import { consumerOf, EDGE, inboxOf, lambdaOf, logsOf, roleOf, sweepOf } from "../infra/template/names.ts";
 import { MAX_RECEIVES } from "../src/limits.ts";
 import { check, type Template, templateSchema } from "./support/cloudformation.ts";
@@ -13,6 +17,11 @@ import { rightsOf, rightsOfPolicy } from "./support/iam.ts";
 import { DENIED_TO_ITSELF, LARGE, LARGE_SETTINGS } from "./support/stack.ts";
 
 const root = join(import.meta.dirname, "..");
+const SMALL_SETTINGS: Settings = { service: "mpo-relay", stage: "dev", http: "url", kmsKeyArn: "", alarmTopic: "" };
+async function configOf(from: Parameters<typeof loadConfig>[0]): Promise<RelayConfig> {
+  const loaded = await loadConfig(from);
+  return loaded.ok ? loaded.config : expect.unreachable("a configuration of this test");
+}
 const TIMEOUT_MS = 180_000;
 const PACKAGED = ".serverless/cloudformation-template-update-stack.json";
 let copy = "";
@@ -130,6 +139,19 @@ describe("the template", () => {
     expect(problems.length).toBeGreaterThan(0);
     for (const each of problems) expect(each).toMatch(problem);
   });
+});
+
+test.each<[string, () => Template, () => Promise<RelayConfig>, Settings]>([
+  ["the example", () => small, () => configOf({ file: join(root, "infra/relay.example.yaml") }), SMALL_SETTINGS],
+  [
+    "three clusters",
+    () => large,
+    () => configOf({ env: { MPO_RELAY_CONFIG: JSON.stringify(LARGE) } }),
+    { ...SMALL_SETTINGS, ...LARGE_SETTINGS },
+  ],
+])("the template of %s has as many resources as are counted before anything is built", async (_of, template, config, settings) => {
+  const { functions, resources } = stackOf(await config(), settings);
+  expect(resourcesOf(functions, resources.Resources)).toBe(Object.keys(template().Resources).length);
 });
 
 function plant(faulty: Template, name: string, part: Record<string, unknown>) {
@@ -309,7 +331,8 @@ describe("the functions", () => {
     const CONFIG = { MPO_RELAY_CONFIG: "dist/lambda/relay.json" };
     const at = (resource: string) => ({ Ref: resource });
     const own = { MPO_RELAY_JOURNAL: at("Journal"), ...CONFIG };
-    const queues = { DEV_QUEUE: at("QueueDev"), STAGE_QUEUE: at("QueueStage1"), INSIDE_QUEUE: at("QueueInside") };
+    const called = (resource: string) => ({ "Fn::GetAtt": [resource, "QueueName"] }); // all of them by their addresses would be too many for 4 KB
+    const queues = { DEV_QUEUE: called("QueueDev"), STAGE_QUEUE: called("QueueStage1"), INSIDE_QUEUE: called("QueueInside") };
     const stores = { ...own, ...queues, MPO_RELAY_UNPARSED: at("UnparsedQueue") };
     expect(variables("Edge")).toEqual(stores);
     expect(variables("InboxEcr")).toEqual({ ...stores, MPO_RELAY_WEBHOOK: "ecr", ECR_QUEUE: at("DeliveriesEcr") });

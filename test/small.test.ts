@@ -5,12 +5,13 @@ import { createCircuit } from "../src/circuit.ts";
 import { managedFields } from "../src/cluster/managed.ts";
 import { readFound } from "../src/cluster/read.ts";
 import { recordsOf } from "../src/lambda.ts";
+import { withAddresses } from "../src/lambda-edge.ts";
 import { createLimiter } from "../src/limiter.ts";
 import { sentenceOf } from "../src/observe.ts";
 import { type ErrorCode, httpStatus, RelayError, toRelayError, TREATMENT } from "../src/outcome.ts";
 import { createPace } from "../src/pace.ts";
 import { adviceOn, verdictOf } from "../src/status.ts";
-import { fakeObserver } from "./support/relay.ts";
+import { configOf, fakeObserver } from "./support/relay.ts";
 
 const bytes = (text: string) => Buffer.from(text);
 
@@ -34,6 +35,20 @@ describe("decodeBody", () => {
 it("a line for people holds nothing that steers their terminal, whoever wrote it", () => {
   const line = { outcome: "REFUSED", module: "echo\u001b[2J", why: "no\n2026-11-30 PICKED_UP  fine\u009b1A", message: "\u0007" };
   expect(sentenceOf(line)).toBe("REFUSED  echo [2J  no 2026-11-30 PICKED_UP  fine 1A  ");
+});
+
+it("a queue that a Lambda edge knows by name lies beside that of the unread deliveries, and an address stays one", () => {
+  const form = (name: string) => ({ kind: "env", name, region: null, endpoint: null }) as const;
+  const { clusters } = configOf();
+  const [dev = expect.fail("no cluster")] = Object.values(clusters);
+  const config = {
+    clusters: { a: { ...dev, queue: form("A") }, b: { ...dev, queue: form("B") }, c: dev, d: { ...dev, queue: form("D") } },
+    unparsed: form("U"),
+  };
+  const SQS = "https://sqs.eu-central-1.amazonaws.com/123456789012";
+  const env = { A: "mpo-relay-prod-QueueA-1X", B: `${SQS}/b`, U: `${SQS}/mpo-relay-prod-UnparsedQueue-2Y`, D: "no name", E: "mpo-relay" };
+  expect(withAddresses(config, env)).toEqual({ ...env, A: `${SQS}/mpo-relay-prod-QueueA-1X` });
+  expect(withAddresses(config, { A: "mpo-relay-prod-QueueA-1X" })).toEqual({ A: "mpo-relay-prod-QueueA-1X" });
 });
 
 describe("createCircuit", () => {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { loadConfig, type RelayConfig } from "../src/config.ts";
 import { problemText } from "../src/config/problem.ts";
-import { deployedOf, stackOf } from "../infra/template/index.ts";
+import { deployedOf, problemsOf, stackOf } from "../infra/template/index.ts";
 import { refusalsOf } from "../infra/template/refusals.ts";
 import { readSettings, type Settings } from "../infra/template/settings.ts";
 import { LARGE } from "./support/stack.ts";
@@ -266,6 +266,42 @@ describe("refused is", () => {
       "--param http",
       "--param kmsKeyArn",
       "--param alarmTopic",
+    ]);
+  });
+});
+
+describe("a stack that AWS would refuse half way", () => {
+  const NAMED = { ...settings, stage: "prod" };
+  const many = (count: number, part: Record<string, unknown> = {}) => {
+    const clusters = Array.from(
+      { length: count },
+      (_, at) => [`stage-${at + 10}`, { queue: `env:STAGE_${at + 10}_QUEUE`, ...part }] as const,
+    );
+    const sources = [{ repo: "registry.example.com/modules" }];
+    const { webhooks, unparsed, journal } = LARGE;
+    return { webhooks: { registry: webhooks.registry }, sources, clusters: Object.fromEntries(clusters), unparsed, journal };
+  };
+  const problems = async (raw: unknown, given = NAMED) => problemsOf(await load(raw), given).map(problemText);
+  const consumed = { kubernetes: { server: "https://api.example.com", token: "ssm:/relay/token" } };
+
+  test("for its resources is refused before, from the twentieth cluster on that functions consume for", async () => {
+    expect(await problems(many(19, consumed))).toEqual([]);
+    expect(await problems(many(20, consumed))).toEqual([
+      "clusters: they make 503 resources of the stack, and CloudFormation takes 500 (give some to a second stack: a relay.yaml of its own (MPO_RELAY_CONFIG) and another --stage; registries then send to both edges)",
+    ]);
+  });
+
+  test("for its resources is refused before, from the sixtieth cluster on that workers consume for", async () => {
+    expect(await problems(many(59))).toEqual([]);
+    expect(await problems(many(60))).toMatchObject([expect.stringMatching(/^clusters: they make 503 resources/)]);
+  });
+
+  test("for the edge's variables is refused before, where names are long", async () => {
+    const long = JSON.parse(JSON.stringify(many(50)).replaceAll(/STAGE_(\d+)_QUEUE/g, "ADDRESS_OF_THE_QUEUE_OF_CLUSTER_STAGE_$1"));
+    expect(await problems(long)).toMatchObject([
+      expect.stringMatching(
+        /^clusters: their queues' names make 4\d{3} bytes of variables of the function edge, and Lambda takes 4096 \(name the variables shorter; or/,
+      ),
     ]);
   });
 });

@@ -4,7 +4,7 @@ import { parse } from "yaml";
 import * as z from "zod";
 import type { Problem, RelayConfig } from "../../src/config.ts";
 import { readConfiguration } from "../template/configuration.ts";
-import { refusalsOf } from "../template/refusals.ts";
+import { problemsOf } from "../template/index.ts";
 import { readSettings, type Settings } from "../template/settings.ts";
 
 /** As commander gives it. */
@@ -54,6 +54,6 @@ export async function readDeployable(
 ): Promise<{ config: RelayConfig | null; problems: readonly Problem[] }> {
   const loaded = await readConfiguration();
   if (!loaded.ok) return { config: null, problems: loaded.problems };
-  const problems = refusalsOf(loaded.config, settings ?? { service, stage, http: "url", kmsKeyArn: "", alarmTopic: "" });
+  const problems = problemsOf(loaded.config, settings ?? { service, stage, http: "url", kmsKeyArn: "", alarmTopic: "" });
   return { config: problems.length === 0 ? loaded.config : null, problems };
 }

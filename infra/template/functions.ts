@@ -11,7 +11,7 @@ export function functions(config: RelayConfig, settings: Settings, { clusters, s
   const consumed = clusters.filter((cluster) => cluster.consumed);
   const stores = {
     MPO_RELAY_CONFIG: CONFIG,
-    ...Object.assign({}, ...clusters.map(({ name, id }) => variable(config.clusters[name]?.queue, queueOf(id)))),
+    ...Object.assign({}, ...clusters.map(({ name, id }) => variable(config.clusters[name]?.queue, queueOf(id), "QueueName"))),
     ...variable(config.unparsed, UNPARSED_QUEUE),
     ...variable(config.journal, JOURNAL),
   };
@@ -88,9 +88,10 @@ function bundle(name: string, key: string) {
   return { handler: `dist/lambda/${name}.handler`, role: roleOf(key), package: { patterns } };
 }
 
-/** The variable that relay.yaml names gets the address of what the stack made. */
-function variable(form: { kind: string; name?: string } | null | undefined, resource: string) {
-  return form?.kind === "env" && form.name !== undefined ? { [form.name]: { Ref: resource } } : {};
+/** The variable that relay.yaml names gets the address of what the stack made; or an attribute of it (src/lambda-edge.ts makes addresses of names). */
+function variable(form: { kind: string; name?: string } | null | undefined, resource: string, attribute?: "QueueName") {
+  const value = attribute === undefined ? { Ref: resource } : { "Fn::GetAtt": [resource, attribute] };
+  return form?.kind === "env" && form.name !== undefined ? { [form.name]: value } : {};
 }
 
 /** `tuning.sweep: off` keeps the function, which somebody may call, and stops its clock. */

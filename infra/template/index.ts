@@ -10,6 +10,7 @@ import { journal } from "./journal.ts";
 import { deadLettersOf, type Deployed, idOf, JOURNAL, queueOf, type Resources, UNPARSED_QUEUE, workerOf } from "./names.ts";
 import { queries } from "./queries.ts";
 import { queues } from "./queues.ts";
+import { overQuotas } from "./quotas.ts";
 import { refusalsOf } from "./refusals.ts";
 import { roles } from "./roles.ts";
 import { readSettings, type Settings } from "./settings.ts";
@@ -39,6 +40,14 @@ export function stackOf(config: RelayConfig, settings: Settings): Stack {
   return { functions: functions(config, settings, deployed), resources: { Resources, Outputs: outputs(deployed) } };
 }
 
+/** Why the stack cannot be made of the configuration, or not be deployed. Its size is looked at where nothing else is wrong. */
+export function problemsOf(config: RelayConfig, settings: Settings): Problem[] {
+  const refused = refusalsOf(config, settings);
+  if (refused.length > 0) return refused;
+  const { functions: made, resources } = stackOf(config, settings);
+  return overQuotas(made, resources.Resources, settings);
+}
+
 export function deployedOf(config: RelayConfig, { service, stage }: Settings): Deployed {
   const each = Object.entries(config.clusters).map(([name, { kubernetes }]) => ({ name, id: idOf(name), consumed: kubernetes !== null }));
   return { service, stage, sweepMinutes: config.tuning.sweepMs / 60_000, clusters: each, inboxes: inboxesOf(config) };
@@ -66,7 +75,7 @@ export async function generate(given: Readonly<Record<string, unknown>>): Promis
   const settings = readSettings(given);
   if (!loaded.ok || !("stage" in settings))
     throw refused([...("stage" in settings ? [] : settings), ...(loaded.ok ? [] : loaded.problems)]);
-  const problems = refusalsOf(loaded.config, settings);
+  const problems = problemsOf(loaded.config, settings);
   if (problems.length > 0) throw refused(problems);
   return { ...stackOf(loaded.config, settings), relay: loaded.raw };
 }
