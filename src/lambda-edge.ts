@@ -52,8 +52,10 @@ export function withEncodedPath<E extends object>(event: E): E {
   const read = decoded.safeParse(event);
   if (!read.success || read.data.requestContext.domainName.includes(".lambda-url.")) return event;
   const [area = "", name = "", ...rest] = read.data.rawPath.slice(1).split("/");
-  return rest.length === 0 ? event : { ...event, rawPath: `/${[area, name, rest.join("/")].map(encodeURIComponent).join("/")}` };
+  return rest.length === 0 ? event : { ...event, rawPath: `/${[area, name, rest.join("/")].map(encoded).join("/")}` };
 }
+/** Half a character cannot be encoded, and would throw. */
+const encoded = (part: string) => encodeURIComponent(Buffer.from(part).toString());
 /** https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html */
 const decoded = z.object({ rawPath: z.string().startsWith("/"), requestContext: z.object({ domainName: z.string() }) });
 

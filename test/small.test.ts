@@ -5,7 +5,7 @@ import { createCircuit } from "../src/circuit.ts";
 import { managedFields } from "../src/cluster/managed.ts";
 import { readFound } from "../src/cluster/read.ts";
 import { recordsOf } from "../src/lambda.ts";
-import { withAddresses } from "../src/lambda-edge.ts";
+import { withAddresses, withEncodedPath } from "../src/lambda-edge.ts";
 import { createLimiter } from "../src/limiter.ts";
 import { sentenceOf } from "../src/observe.ts";
 import { type ErrorCode, httpStatus, RelayError, toRelayError, TREATMENT } from "../src/outcome.ts";
@@ -49,6 +49,20 @@ it("a queue that a Lambda edge knows by name lies beside that of the unread deli
   const env = { A: "mpo-relay-prod-QueueA-1X", B: `${SQS}/b`, U: `${SQS}/mpo-relay-prod-UnparsedQueue-2Y`, D: "no name", E: "mpo-relay" };
   expect(withAddresses(config, env)).toEqual({ ...env, A: `${SQS}/mpo-relay-prod-QueueA-1X` });
   expect(withAddresses(config, { A: "mpo-relay-prod-QueueA-1X" })).toEqual({ A: "mpo-relay-prod-QueueA-1X" });
+});
+
+it.each([
+  ["/hooks/quay/a/b+c=", "/hooks/quay/a%2Fb%2Bc%3D"],
+  ["/pushes/aaaaaaaaaaaa/%2F#", "/pushes/aaaaaaaaaaaa/%252F%23"],
+  ["/hooks/quay/\ud800", "/hooks/quay/%EF%BF%BD"],
+  ["/hooks/quay/", "/hooks/quay/"],
+  ["/hooks/quay", "/hooks/quay"],
+  ["/", "/"],
+])("the path %j, which an HTTP API has decoded, has its parts again: %j", (rawPath, wanted) => {
+  const event = (domainName: string) => ({ version: "2.0", rawPath, requestContext: { domainName } });
+  expect(withEncodedPath(event("relay.example.com"))).toEqual({ ...event("relay.example.com"), rawPath: wanted });
+  const url = "relay.lambda-url.eu-west-1.on.aws";
+  expect(withEncodedPath(event(url))).toEqual(event(url));
 });
 
 describe("createCircuit", () => {
