@@ -2,11 +2,12 @@
 import { ScanCommand } from "@aws-sdk/client-dynamodb";
 import { PutRolePolicyCommand } from "@aws-sdk/client-iam";
 import { ReceiveMessageCommand, SendMessageCommand } from "@aws-sdk/client-sqs";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import * as z from "zod";
 import { MAX_RECEIVE_COUNT } from "../../infra/template/queues.ts";
 import type { Lambda } from "../e2e/parts/lambda-emulator.ts";
 import { notificationOf, urlEvent } from "../support/lambda-events.ts";
+import { waited } from "../support/wait.ts";
 import { poll, startDeployed } from "./lambda.ts";
 import { MPO, TOKEN, WEBHOOK_SECRET, type World } from "./world.ts";
 
@@ -57,6 +58,7 @@ export function testWhatIsDeployed(world: () => World): void {
   });
 
   test("takes it, and patches the override", async () => {
+    await due("echo");
     const since = performance.now();
     const { taken, givenBack } = await take();
     console.log(`consumer: first batch after a cold start, token and certificate read: ${Math.round(performance.now() - since)} ms`);
@@ -68,6 +70,7 @@ export function testWhatIsDeployed(world: () => World): void {
 
   test("applies one that was received in vain for days, and counts that run where the others are written down", async () => {
     expect(await deliver(notificationOf("other"))).toMatchObject({ statusCode: 202 });
+    await due("other");
     await receiveInVain('"module":"other"', 200);
     const { taken, givenBack } = await take();
     expect(givenBack).toEqual([]);
@@ -116,6 +119,8 @@ export function testWhatIsDeployed(world: () => World): void {
     expect(new Set(Items.map(({ sort }) => sort?.S))).toEqual(new Set(["dev QUEUED", "dev NUDGED", "runs"]));
   });
 
+  /** A push to Distribution waits a second, for its tag. */
+  const due = (module: string) => vi.waitFor(() => receiveInVain(`"module":"${module}"`, 1), waited);
   /** As Lambda does for a consumer that is throttled. Each time a record is hidden for six minutes; here it is not. */
   async function receiveInVain(text: string, times: number) {
     const command = new ReceiveMessageCommand({ QueueUrl: world().urlOf("QueueDev"), VisibilityTimeout: 0, MaxNumberOfMessages: 10 });
