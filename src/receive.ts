@@ -3,7 +3,7 @@
  * In this order: size → authenticate (raw bytes) → parse → pushes → match → store → answer. On Lambda the size comes second.
  */
 import { admit, type AdmitContext, type Delivery, providerOf, type QueuedDelivery } from "./admit.ts";
-import { overLimit } from "./bodies.ts";
+import { measure } from "./bodies.ts";
 import { type Body, decodeBody } from "./body.ts";
 import type { RelayConfig, WebhookConfig } from "./config.ts";
 import { encode, imageOf, INDEX_TYPES, keyOf, type PushEvent, type RenewRequest } from "./event.ts";
@@ -65,7 +65,7 @@ export async function receive(delivery: Incoming, context: ReceiveContext): Prom
 async function attempt(delivery: Incoming, context: ReceiveContext, now: Date): Promise<Received> {
   try {
     const webhook = await admit(delivery, context, now);
-    measure(delivery, webhook, context.config);
+    measure(delivery, webhook.maxBody ?? context.config.limits.body);
     const understood = understand(delivery, webhook, context.config, now);
     await storeAll(delivery, webhook, understood, context, now);
     await context.note?.(understood.requests.map((request) => entryOf(request, "QUEUED", now.toISOString())));
@@ -73,12 +73,6 @@ async function attempt(delivery: Incoming, context: ReceiveContext, now: Date): 
   } catch (error) {
     return { outcome: { kind: "failed", error: toRelayError(error) }, understood: null };
   }
-}
-
-/** For edges that get a body whole: its size counts once its sender is known, which whoever asks by OPTIONS is not. A queue has a limit of its own. */
-function measure({ body, method, messageId }: Incoming, { maxBody }: WebhookConfig, { limits }: RelayConfig): void {
-  const limit = maxBody ?? limits.body;
-  if (messageId === undefined && method !== "OPTIONS" && body.byteLength > limit) throw new RelayError("TOO_LARGE", overLimit(limit));
 }
 
 /** The pure half: what this delivery would lead to. Throws METHOD for an OPTIONS that is no handshake, and nothing for what a body can hold. */
