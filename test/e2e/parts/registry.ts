@@ -6,7 +6,7 @@ import { install } from "./cache.ts";
 import { freePort, serve, temporaryFolder } from "./child.ts";
 import { debianPart } from "./debian.ts";
 import { goPart } from "./go.ts";
-import { slowedAt } from "./strace.ts";
+import { slowedWrites } from "./strace.ts";
 
 const built = goPart("registry", "v3.1.2", "github.com/distribution/distribution/v3/cmd/registry", "about 3 CPU minutes");
 export type RegistryVersion = "2.8.2" | "3.1.2";
@@ -73,8 +73,8 @@ export async function startRegistry(options: {
   const current =
     slowTag &&
     join(folder.path, `images/docker/registry/v2/repositories/${slowTag.repository}/_manifests/tags/${slowTag.tag}/current/link`);
-  const before = slowTag && current ? await slowedAt(current, slowTag.ms, join(folder.path, "strace")) : [];
-  const [first = command, ...rest] = [...before, command, "serve", file];
+  const before: readonly string[] = slowTag && current ? await slowedWrites(current, slowTag.ms, join(folder.path, "strace")) : [];
+  const [first = command, ...rest] = before.concat(command, "serve", file);
   const start = () =>
     serve({
       name: "registry",

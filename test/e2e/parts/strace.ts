@@ -19,10 +19,10 @@ export async function traced(
   return { by: [join(folder, "usr/bin/strace"), ...options], env: {} };
 }
 
-/** What stands before a command so that its calls that name this path take so much longer, and no others. */
-export async function slowedAt(path: string, ms: number, log: string): Promise<readonly string[]> {
+/** What stands before a command so that a file at this path takes so much longer to be written, in place or by a rename. Reading it does not. */
+export async function slowedWrites(path: string, ms: number, log: string): Promise<readonly string[]> {
   const folder = await install(strace);
-  const calls = "openat,renameat,renameat2";
+  const calls = "write,renameat,renameat2";
   const options = ["-D", "-f", "-e", `trace=${calls}`, "-e", `inject=${calls}:delay_enter=${ms * 1000}`, "-P", path, "-o", log];
   return [join(folder, "usr/bin/strace"), ...options];
 }
