@@ -71,6 +71,8 @@ export async function startWorld(options: {
   quiet?: boolean;
   seeded?: boolean;
   registry?: RegistryVersion;
+  /** The registry writes where this module's tag points so many milliseconds after it told of the push. */
+  slowTag?: { readonly module: string; readonly ms: number };
   tuning?: typeof TUNING;
   notify?: (relayUrl: string) => Promise<string>;
   api?: (direct: ApiAddress) => Promise<ApiAddress>;
@@ -95,6 +97,7 @@ async function build(
     quiet = false,
     seeded = false,
     registry: release,
+    slowTag,
     tuning = TUNING,
     notify,
     api,
@@ -115,7 +118,12 @@ async function build(
     ...(quiet && { ignore: QUIET }),
     ...(notify && { backoff: "200ms" }), // it tells of one push after the other, and many tries fail there
   };
-  const registry = await startRegistry({ hooks: silent ? [] : [hook], port: registryPort, ...(release && { version: release }) });
+  const registry = await startRegistry({
+    hooks: silent ? [] : [hook],
+    port: registryPort,
+    ...(release && { version: release }),
+    ...(slowTag && { slowTag: { repository: `${PATH}/${slowTag.module}`, tag: TAG, ms: slowTag.ms } }),
+  });
   stops.push(() => registry.stop());
   if (seeded) for (const module of modules) await pushImage(`http://${registry.host}`, `${PATH}/${module}`, TAG);
   const cluster = await startCluster({ repo, modules, version });

@@ -6,6 +6,7 @@ import { install } from "./cache.ts";
 import { freePort, serve, temporaryFolder } from "./child.ts";
 import { debianPart } from "./debian.ts";
 import { goPart } from "./go.ts";
+import { slowedWrites } from "./strace.ts";
 
 const built = goPart("registry", "v3.1.2", "github.com/distribution/distribution/v3/cmd/registry", "about 3 CPU minutes");
 export type RegistryVersion = "2.8.2" | "3.1.2";
@@ -55,6 +56,8 @@ export async function startRegistry(options: {
   port?: number;
   version?: RegistryVersion;
   token?: TokenAuth;
+  /** Its storage takes so long to write where the tag points, as an object store does. */
+  slowTag?: { readonly repository: string; readonly tag: string; readonly ms: number };
 }): Promise<Registry> {
   const { part, program } = registries[options.version ?? "3.1.2"];
   const command = join(await install(part), program);
@@ -66,11 +69,17 @@ export async function startRegistry(options: {
     return writeFile(file, JSON.stringify({ ...configuration(host, join(folder.path, "images"), hooks), ...auth }), { mode: 0o600 });
   };
   await configure(options.hooks);
+  const { slowTag } = options;
+  const current =
+    slowTag &&
+    join(folder.path, `images/docker/registry/v2/repositories/${slowTag.repository}/_manifests/tags/${slowTag.tag}/current/link`);
+  const before: readonly string[] = slowTag && current ? await slowedWrites(current, slowTag.ms, join(folder.path, "strace")) : [];
+  const [first = command, ...rest] = before.concat(command, "serve", file);
   const start = () =>
     serve({
       name: "registry",
-      command,
-      args: ["serve", file],
+      command: first,
+      args: rest,
       env: { PATH: process.env["PATH"], OTEL_TRACES_EXPORTER: "none" }, // the default sends traces to a collector that nobody runs
       log: join(folder.path, "log"),
       ready: async () => (await fetch(`http://${host}/v2/`)).status === (options.token ? 401 : 200),

@@ -18,3 +18,11 @@ export async function traced(
   const options = ["-D", "-f", "-y", "--seccomp-bpf", "-s", String(bytes), "-e", `trace=${calls.join(",")}`, "-o", file];
   return { by: [join(folder, "usr/bin/strace"), ...options], env: {} };
 }
+
+/** What stands before a command so that a file at this path takes so much longer to be written, in place or by a rename. Reading it does not. */
+export async function slowedWrites(path: string, ms: number, log: string): Promise<readonly string[]> {
+  const folder = await install(strace);
+  const calls = "write,renameat,renameat2";
+  const options = ["-D", "-f", "-e", `trace=${calls}`, "-e", `inject=${calls}:delay_enter=${ms * 1000}`, "-P", path, "-o", log];
+  return [join(folder, "usr/bin/strace"), ...options];
+}
