@@ -193,9 +193,7 @@ describe("keys", () => {
 
   it.each(["correct-horse", "-----BEGIN PRIVATE KEY-----", "[]", '{"keys":[{}]}'])("quote nothing of another file: %s", async (text) => {
     const verifying = verifyToken(`Bearer ${await sign(genuine)}`, ANY, wanted, async () => text, now);
-    await expect(verifying).rejects.toThrow(
-      "the keys of the tokens' issuer cannot be had: Error: what is there is no key set (JWKS)",
-    );
+    await expect(verifying).rejects.toThrow("the keys of the tokens' issuer cannot be had: Error: what is there is no key set (JWKS)");
   });
 
   it("are found by discovery, and kept", async () => {
