@@ -116,6 +116,7 @@ export async function openDesk(options: Parameters<typeof startWorld>[0]): Promi
   await chmod(folder, 0o2750);
   await writeFile(join(folder, "kubeconfig"), world.cluster.kube.config(world.cluster.kube.adminToken).exportConfig(), { mode: 0o600 });
   const names = {
+    CLUSTER: "dev",
     WEBHOOK: "registry",
     MODULE: PUSHED,
     SOURCE,
