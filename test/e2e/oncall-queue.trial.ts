@@ -196,7 +196,7 @@ describe("the hub", () => {
     await desk().incident({
       code: "HUB_CERTIFICATE",
       cause: () => desk().write("hub.crt", next.cert),
-      says: [/^\[1\] [\s\S]*is not that of the certificate/],
+      says: [/^\[1\] [\s\S]*is that of another one/],
       remedy: () => desk().write("hub.key", next.key),
       green: async () => {
         await eventually("it is renewed", async () =>
