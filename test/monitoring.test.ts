@@ -1,5 +1,5 @@
 /** Alert rules, dashboard and runbook against the code: each metric, label and code in them is one that there is, and each alarm has its page. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
@@ -191,6 +191,16 @@ describe("the runbook", () => {
 
   it.each(pages)("$title: what it means, commands, when to worry, how it ends", ({ text }) => {
     expect(text).toMatch(/^\n[A-Z`][^\n]+\n\n```sh\n[^`]+\n```\n\n[A-Z`][^\n]+\n\n\*\*Worry\*\* [^\n]+\n\n\*\*It ends\*\* [^\n]+\n/);
+  });
+
+  it("is tried: each alarm is caused in a trial of whoever is on call", () => {
+    const folder = join(import.meta.dirname, "e2e");
+    const trials = readdirSync(folder).filter((file) => file.endsWith(".trial.ts"));
+    const text = trials.map((file) => readFileSync(join(folder, file), "utf8")).join("\n");
+    const caused = new Set(
+      [...text.matchAll(/\bcode: "(\w+)"|test\.each\(\[("[A-Z_", ]+")\]/g)].flatMap(([, code, each]) => code ?? each?.match(/\w+/g) ?? []),
+    );
+    expect([...caused].toSorted()).toEqual([...codes].toSorted());
   });
 
   it("names commands and outcomes that there are", async () => {

@@ -1,7 +1,10 @@
-/** The desk of whoever is on call: a relay in trouble, its alarms in log, metrics and Prometheus, and the shell in which a page's commands are typed. */
+/**
+ * The desk of whoever is on call: a relay in trouble, in its container as shipped; its alarms in log, metrics and Prometheus; and the shell in
+ * which a page's commands are typed, outside of the container as the runbook's preface says.
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
@@ -11,7 +14,8 @@ import { freePort } from "./parts/child.ts";
 import { install, say } from "./parts/cache.ts";
 import { kubectl as kubectlPart, openKubectl, type Kubectl } from "./parts/kubectl.ts";
 import { startPrometheus } from "./parts/prometheus.ts";
-import { type Line, type RelayOptions, type RelayProcess, serveRelay } from "./relay.ts";
+import { type Line, type RelayProcess, serveRelay, workRelay } from "./relay.ts";
+import { CONFIG, openShipped, VOLUME } from "./shipped.ts";
 import { eventually } from "./wait.ts";
 import { type ConfigOptions, startWorld, type World } from "./world.ts";
 
@@ -26,6 +30,7 @@ const ENDS: ReadonlySet<string> = new Set(["PICKED_UP", "SUPERSEDED", "JOINED"])
 
 /** The stand-in of Deckhouse now and then misses a nudge that comes while it is still busy with the one before. */
 const CALM_MS = 2_000;
+const REST_MS = 10_000;
 
 export interface Incident {
   readonly code: string;
@@ -42,14 +47,28 @@ export interface Incident {
   green?(): Promise<unknown>;
 }
 
+/** `worker` in place of `serve`; `env`: variables of the container. */
+interface Start {
+  readonly worker?: boolean;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
 export interface Desk {
   readonly world: World;
   readonly kubectl: Kubectl;
-  /** Starts `serve` anew over a queue of its own, by another configuration. */
-  serve(options?: Partial<ConfigOptions>, more?: Partial<RelayOptions>): Promise<RelayProcess>;
+  /** The folder behind the container's volume. */
+  readonly volume: string;
+  /** Starts the relay anew over a queue of its own, by another configuration. */
+  serve(options?: Partial<ConfigOptions>, how?: Start): Promise<RelayProcess>;
   relay(): RelayProcess;
+  /** Ends it, where one runs. */
+  rest(): Promise<void>;
   /** Starts it again, over the same queue. */
   again(): Promise<RelayProcess>;
+  /** Puts a file beside relay.yaml, for the relay to read. */
+  write(name: string, text: string): Promise<void>;
+  /** What a page's `$NAME` stands for. */
+  readonly names: Record<string, string>;
   /** Since the last `serve`. */
   alarms(): Promise<string[]>;
   /** By /metrics, since the last `serve`. */
@@ -81,27 +100,41 @@ export async function openDesk(options: Parameters<typeof startWorld>[0]): Promi
   const admin = `http://127.0.0.1:${adminPort}`;
   const prometheus = await startPrometheus({ rules: join(root, "infra/monitoring/rules.yml"), targets: [`127.0.0.1:${adminPort}`] });
   stops.push(() => prometheus.stop());
+  const shipped = await openShipped(folder);
+  stops.push(shipped.close);
   await mkdir(join(folder, "bin"));
   const program = async (name: string, script: string) => {
     await writeFile(join(folder, "bin", name), `#!/bin/sh\n${script}\n`);
     await chmod(join(folder, "bin", name), 0o755);
   };
-  await program("mpo-relay", `exec "${process.execPath}" "${join(root, "dist/cli.js")}" "$@"`);
   await program("kubectl", `exec "${join(await install(kubectlPart), "kubectl")}" "$@"`);
   await symlink(join(root, "infra"), join(folder, "infra"));
-  await writeFile(join(folder, "pipelines.secret"), SECRET, { mode: 0o600 });
+  // as a mounted secret's: its group is the container's, and that of files to come
+  for (const each of await readdir(folder)) await chown(join(folder, each), 0, shipped.user);
+  for (const each of ["webhook.secret", "ca.crt", "token"]) await chmod(join(folder, each), 0o640);
+  await chown(folder, 0, shipped.user);
+  await chmod(folder, 0o2750);
   await writeFile(join(folder, "kubeconfig"), world.cluster.kube.config(world.cluster.kube.adminToken).exportConfig(), { mode: 0o600 });
-  const names = { WEBHOOK: "registry", MODULE: PUSHED, SOURCE, RELAY: world.relayUrl, ADMIN: admin, ISSUER: "https://127.0.0.1:1" };
-  const env = { ...names, PATH: `${join(folder, "bin")}:${process.env["PATH"]}`, KUBECONFIG: join(folder, "kubeconfig"), HOME: folder };
+  const names = {
+    CLUSTER: "dev",
+    WEBHOOK: "registry",
+    MODULE: PUSHED,
+    SOURCE,
+    DATA: VOLUME,
+    RELAY: world.relayUrl,
+    ADMIN: admin,
+  };
+  const env = { PATH: `${join(folder, "bin")}:${process.env["PATH"]}`, KUBECONFIG: join(folder, "kubeconfig"), HOME: folder };
 
   let relay: RelayProcess | null = null;
   let nth = 0;
+  let started: Start = {};
   stops.push(async () => relay?.stop("SIGTERM"));
   const current = () => relay ?? expect.fail("no relay runs");
   const done: Desk["done"] = new Map();
 
   const shell = async (line: string): Promise<string> => {
-    const child = spawn("sh", ["-c", line], { cwd: folder, env });
+    const child = spawn("sh", ["-c", line], { cwd: folder, env: { ...env, ...names } });
     let said = "";
     child.stdout.on("data", (text) => (said += String(text)));
     child.stderr.on("data", (text) => (said += String(text)));
@@ -109,9 +142,34 @@ export async function openDesk(options: Parameters<typeof startWorld>[0]): Promi
     return `[${child.exitCode}] ${said}`;
   };
 
+  const write: Desk["write"] = async (name, text) => {
+    await writeFile(join(folder, name), text);
+    await chmod(join(folder, name), 0o640);
+  };
+  await write("pipelines.secret", SECRET);
+
+  const run = async ({ worker = false, env: own = {} }: Start) => {
+    await relay?.stop("SIGTERM");
+    const inside = { by: shipped.by, env: { ...shipped.env, ...own } };
+    const options = {
+      config: join(CONFIG, "relay.yaml"),
+      log: join(folder, `relay-${nth}.log`),
+      node: "node",
+      cli: "/opt/mpo-relay/dist/cli.js",
+      under: inside,
+    };
+    relay = await (worker ? workRelay({ ...options, cluster: "dev" }) : serveRelay({ ...options, url: world.relayUrl }));
+    await program("relay", `${shipped.exec(relay.pid, own)} "$@"`);
+    await program("mpo-relay", `exec relay mpo-relay "$@"`);
+    return relay;
+  };
+
   const desk: Desk = {
     world,
     done,
+    volume: shipped.volume,
+    names,
+    write,
     kubectl: opened.kubectl,
     relay: current,
     shell,
@@ -122,25 +180,24 @@ export async function openDesk(options: Parameters<typeof startWorld>[0]): Promi
       for (const line of block.split("\n")) said.push(await shell(line));
       return said;
     },
-    async serve({ more = {}, ...written } = {}, process = {}) {
-      await relay?.stop("SIGTERM");
+    async serve({ more = {}, ...written } = {}, how = {}) {
       nth += 1;
-      const config = await world.writeConfig("relay.yaml", {
-        queue: `embedded:./data-${nth}`,
-        edge: true,
+      started = how;
+      const { edge = true } = written;
+      const queue = `embedded:${VOLUME}/data-${nth}`;
+      await world.writeConfig("relay.yaml", {
+        queue,
+        edge,
         consumer: true,
         webhooks: { registry: REGISTRY, pipelines: PIPELINES },
-        more: { admin: adminPort, unparsed: `embedded:./data-${nth}`, ...more },
+        more: { admin: adminPort, ...(edge && { unparsed: queue }), ...more },
         ...written,
       });
-      relay = await serveRelay({ config, log: join(folder, `relay-${nth}.log`), url: world.relayUrl, ...process });
-      return relay;
+      await chmod(join(folder, "relay.yaml"), 0o640);
+      return run(how);
     },
-    async again() {
-      await relay?.stop("SIGTERM");
-      relay = await serveRelay({ config: join(folder, "relay.yaml"), log: join(folder, `relay-${nth}.log`), url: world.relayUrl });
-      return relay;
-    },
+    rest: async () => relay?.stop("SIGTERM"),
+    again: () => run(started),
     alarms: async () => (await current().lines()).flatMap(({ alarm }: Line) => alarm ?? []),
     metrics: async () => (await fetch(`${admin}/metrics`)).text(),
     async counted() {
@@ -154,6 +211,9 @@ export async function openDesk(options: Parameters<typeof startWorld>[0]): Promi
       return answer.status;
     },
     async expectPickedUp(module = PUSHED) {
+      const isAtRest = async () =>
+        (await world.cluster.override(module)).status.imageDigest === (await world.resolve(module)) ? true : null;
+      await eventually("what was pushed before is done", isAtRest, REST_MS).catch(() => {}); // it may be a dead letter by now
       await sleep(CALM_MS);
       const digest = await world.crane.push(world.image(module));
       await eventually(`the push of ${module} is picked up`, async () => {

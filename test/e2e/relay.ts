@@ -27,6 +27,8 @@ export interface RelayOptions {
   readonly log: string;
   /** Another build than dist/'s. */
   readonly cli?: string;
+  /** Another Node than this one. */
+  readonly node?: string;
   /** Another program that starts it. */
   readonly under?: { readonly by: readonly string[]; readonly env: NodeJS.ProcessEnv };
 }
@@ -46,13 +48,13 @@ export function workRelay(options: RelayOptions & { cluster: string }): Promise<
 async function start(
   command: string,
   args: readonly string[],
-  { config, log, cli = CLI, under = { by: [], env: {} } }: RelayOptions,
+  { config, log, cli = CLI, node = process.execPath, under = { by: [], env: {} } }: RelayOptions,
   ready: (lines: () => Promise<Line[]>) => Promise<boolean>,
 ): Promise<RelayProcess> {
-  const [program, ...before] = [...under.by, process.execPath, cli];
+  const [program, ...before] = [...under.by, node, cli];
   const service = await serve({
     name: `mpo-relay ${command}`,
-    command: program ?? process.execPath,
+    command: program ?? node,
     args: [...before, command, "--config", config, ...args],
     env: { PATH: process.env["PATH"], ...ELASTICMQ_ENV, ...under.env },
     log,

@@ -8,7 +8,7 @@ import { debianPart } from "./debian.ts";
 export const buildah = debianPart("buildah", "1.28.2", ["libgpgme11", "libassuan0", "libgpg-error0", "libdevmapper1.02.1", "libseccomp2"]);
 
 export interface Buildah {
-  /** An image of this machine's own Node and the libraries that it and these addons need: no registry is at hand to pull one from. Resolves with its name. */
+  /** An image of this machine's own Node, and of what every Debian has and a page of the runbook types, with the libraries that these and the addons need: no registry is at hand to pull one from. Resolves with its name. */
   nodeImage(addons: readonly string[]): Promise<string>;
   /** Builds the Dockerfile's text over the context; resolves with the image's name. */
   build(dockerfile: string, context: string, args?: Readonly<Record<string, string>>): Promise<string>;
@@ -16,6 +16,8 @@ export interface Buildah {
   inspect(image: string): Promise<unknown>;
   /** A container of the image. */
   from(image: string): Promise<string>;
+  /** The container's root as a folder. Needs root. */
+  mount(container: string): Promise<string>;
   /** What stands before a command to run it in the container, which shares this machine's network. `mounts`: host folder → place in the container. */
   running(container: string, mounts: Readonly<Record<string, string>>): { readonly by: readonly string[]; readonly env: NodeJS.ProcessEnv };
   /** Writes the image into the folder as an OCI layout: https://github.com/opencontainers/image-spec/blob/main/image-layout.md */
@@ -67,7 +69,7 @@ export async function openBuildah(): Promise<Buildah> {
   return {
     nodeImage: async (addons) => {
       const root = at("node");
-      const programs = [await realpath(process.execPath), "/usr/bin/env", "/bin/sh"];
+      const programs = [await realpath(process.execPath), "/usr/bin/env", "/bin/sh", "/bin/df"];
       const linked = await Promise.all([...programs, ...addons].map((each) => run("ldd", [each])));
       const libraries = linked.flatMap((text) => text.match(/\/\S+(?= \()/g) ?? []);
       for (const file of new Set([...programs.slice(1), ...libraries])) {
@@ -85,6 +87,7 @@ export async function openBuildah(): Promise<Buildah> {
     build,
     inspect: async (image) => JSON.parse(await call("inspect", "--type", "image", image)),
     from: async (image) => (await call("from", "--pull-never", ...policy, image)).trim(),
+    mount: async (container) => (await call("mount", container)).trim(),
     running: (container, mounts) => ({
       by: [
         program,

@@ -1,11 +1,19 @@
-/** The real kube-apiserver over an etcd of its own, built from ./kube-apiserver into one program. */
-import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi, PatchStrategy } from "@kubernetes/client-node";
-import { generateKeyPairSync, randomBytes } from "node:crypto";
+/** The real kube-apiserver over an etcd of its own, both built from ./kube-apiserver into one program. */
+import {
+  CoreV1Api,
+  KubeConfig,
+  type KubernetesObject,
+  KubernetesObjectApi,
+  PatchStrategy,
+  type V1BoundObjectReference,
+} from "@kubernetes/client-node";
+import { createPrivateKey, generateKeyPairSync, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { request } from "node:https";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { decodeJwt, decodeProtectedHeader, SignJWT } from "jose";
 import type { Part } from "./cache.ts";
 import { hashOf, install } from "./cache.ts";
 import { freePort, run, serve, type Service, temporaryFolder } from "./child.ts";
@@ -43,14 +51,21 @@ export interface KubeApiserver {
   /** Waits until `<group>/<version>/<plural>` can be listed: a new resource definition takes a moment. */
   served(group: string, version: string, plural: string): Promise<void>;
   /** A token of the service account by the TokenRequest API, good for an hour: https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/ */
-  serviceAccountToken(namespace: string, name: string): Promise<string>;
+  serviceAccountToken(namespace: string, name: string, boundObjectRef?: BoundObject): Promise<string>;
+  /** Signs a token of its own anew, as if it had been given at another time: it gives none for less than ten minutes. */
+  signed(token: string, life: { readonly iat: number; readonly exp: number }): Promise<string>;
   /** SIGKILL. The data stays. */
   kill(): Promise<void>;
   /** Starts it again over the same data at the same address. */
   start(): Promise<void>;
+  /** What it keeps everything in, a process of its own. With a quota (bytes) that is used up it takes no more writes. */
+  readonly etcd: { kill(): Promise<void>; start(quota?: number): Promise<void> };
   /** Ends it and removes everything. */
   stop(): Promise<void>;
 }
+
+/** The token ends with this object: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#bound-service-account-tokens */
+type BoundObject = Pick<V1BoundObjectReference, "apiVersion" | "kind" | "name">;
 
 /** An empty API server. `flags` are kube-apiserver's own. */
 export async function startKubeApiserver(options: { flags?: readonly string[] } = {}): Promise<KubeApiserver> {
@@ -58,7 +73,7 @@ export async function startKubeApiserver(options: { flags?: readonly string[] } 
   const folder = await temporaryFolder("kube-apiserver");
   const at = (name: string) => join(folder.path, name);
   const adminToken = randomBytes(24).toString("hex");
-  const port = await freePort();
+  const [port, etcdPort] = [await freePort(), await freePort()];
   const server = `https://127.0.0.1:${port}`;
   const signingKey = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ type: "sec1", format: "pem" }); // it reads no PKCS #8
   await mkdir(at("etcd"), { mode: 0o700 });
@@ -76,8 +91,9 @@ export async function startKubeApiserver(options: { flags?: readonly string[] } 
     "service-cluster-ip-range": "10.0.0.0/24",
     "endpoint-reconciler-type": "none", // it would announce its loopback address as an endpoint, which is refused
     profiling: "false",
+    "etcd-servers": `http://127.0.0.1:${etcdPort}`,
   };
-  const args = [at("etcd"), ...Object.entries(flags).map(([name, value]) => `--${name}=${value}`), ...(options.flags ?? [])];
+  const args = [...Object.entries(flags).map(([name, value]) => `--${name}=${value}`), ...(options.flags ?? [])];
   const readCa = () => readFile(at("certificates/apiserver.crt"), "utf8");
   const launch = (): Promise<Service> =>
     serve({
@@ -87,6 +103,15 @@ export async function startKubeApiserver(options: { flags?: readonly string[] } 
       log: at("log"),
       ready: async () => (await statusOf(`${server}/readyz`, await readCa(), adminToken)) === 200,
     });
+  const launchEtcd = (...quota: readonly number[]) =>
+    serve({
+      name: "etcd",
+      command: program,
+      args: ["etcd", at("etcd"), String(etcdPort), ...quota.map(String)],
+      log: at("etcd.log"),
+      ready: async () => (await fetch(`http://127.0.0.1:${etcdPort}/health`)).ok,
+    });
+  let etcd = await launchEtcd();
   let service = await launch();
   const ca = await readCa();
   const config = (token: string) => kubeConfig(server, ca, token);
@@ -112,16 +137,23 @@ export async function startKubeApiserver(options: { flags?: readonly string[] } 
         await sleep(50);
       }
     },
-    serviceAccountToken: async (namespace, name) => {
-      const body = { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec: { audiences: [], expirationSeconds: 3600 } };
+    serviceAccountToken: async (namespace, name, boundObjectRef) => {
+      const spec = { audiences: [], expirationSeconds: 3600, ...(boundObjectRef && { boundObjectRef }) };
+      const body = { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec };
       const answer = await admin.makeApiClient(CoreV1Api).createNamespacedServiceAccountToken({ namespace, name, body });
       if (answer.status?.token === undefined) throw new Error(`no token for the service account ${namespace}/${name}`);
       return answer.status.token;
     },
+    signed: (token, { iat, exp }) =>
+      new SignJWT({ ...decodeJwt(token), iat, nbf: iat, exp })
+        .setProtectedHeader({ ...decodeProtectedHeader(token), alg: "ES256" })
+        .sign(createPrivateKey(signingKey)),
     kill: () => service.stop(),
     start: async () => void (service = await launch()),
+    etcd: { kill: () => etcd.stop(), start: async (quota) => void (etcd = await launchEtcd(...(quota === undefined ? [] : [quota]))) },
     stop: async () => {
       await service.stop();
+      await etcd.stop();
       await folder.remove();
     },
   };

@@ -1,61 +1,75 @@
-// A throw-away Kubernetes control plane of one process: etcd, and the real kube-apiserver in front of it.
+// A throw-away Kubernetes control plane of one program: etcd, and the real kube-apiserver in front of it. Two processes, so that each can be
+// killed alone.
 //
-//	kube-apiserver <data folder> [flags of kube-apiserver...]
+//	kube-apiserver etcd <data folder> <client port> [quota in bytes]
+//	kube-apiserver [flags of kube-apiserver...]
 //
-// It lives as long as its standard input stays open, so that no test run, however it dies, leaves one behind.
+// Both live as long as their standard input stays open, so that no test run, however it dies, leaves one behind.
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
-	"time"
+	"strconv"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/server/v3/embed"
 	"k8s.io/component-base/cli"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 )
 
-const etcdStart = 30 * time.Second
-
 func main() {
-	if len(os.Args) < 2 {
-		fail("usage: kube-apiserver <data folder> [flags...]")
-	}
 	go leaveWithParent()
-	endpoint, err := serveEtcd(os.Args[1])
-	if err != nil {
-		fail("etcd: " + err.Error())
+	if len(os.Args) >= 4 && os.Args[1] == "etcd" {
+		if err := serveEtcd(os.Args[2], os.Args[3], os.Args[4:]); err != nil {
+			fail("etcd: " + err.Error())
+		}
+		return
 	}
-	command := app.NewAPIServerCommand()
-	command.SetArgs(append(os.Args[2:], "--etcd-servers="+endpoint))
-	os.Exit(cli.Run(command))
+	os.Exit(cli.Run(app.NewAPIServerCommand()))
 }
 
-// serveEtcd starts etcd over the folder, on loopback ports that the kernel picks, and gives its client address.
-func serveEtcd(folder string) (string, error) {
-	anyPort := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+// serveEtcd serves the folder on that loopback port until it breaks. Its members, of which there is one, talk on a port that the kernel picks.
+// With a quota that is used up it takes no more writes: https://etcd.io/docs/latest/op-guide/maintenance/#space-quota. Without one it ends
+// that, as `etcdctl alarm disarm` would.
+func serveEtcd(folder, port string, quota []string) error {
 	config := embed.NewConfig()
 	config.Dir = folder
 	config.LogLevel = "error"
-	config.ListenPeerUrls, config.AdvertisePeerUrls = anyPort, anyPort
-	config.ListenClientUrls, config.AdvertiseClientUrls = anyPort, anyPort
+	clients, peers := loopback(port), loopback("0")
+	config.ListenPeerUrls, config.AdvertisePeerUrls = peers, peers
+	config.ListenClientUrls, config.AdvertiseClientUrls = clients, clients
 	config.InitialCluster = config.InitialClusterFromName(config.Name)
 	config.UnsafeNoFsync = true // a killed process loses nothing by it, only a machine would
 
+	if len(quota) > 0 {
+		bytes, err := strconv.ParseInt(quota[0], 10, 64)
+		if err != nil {
+			return err
+		}
+		config.QuotaBackendBytes = bytes
+	}
 	etcd, err := embed.StartEtcd(config)
 	if err != nil {
-		return "", err
+		return err
 	}
-	select {
-	case <-etcd.Server.ReadyNotify():
-		return "http://" + etcd.Clients[0].Addr().String(), nil
-	case err := <-etcd.Err():
-		return "", err
-	case <-time.After(etcdStart):
-		return "", fmt.Errorf("not ready in %s", etcdStart)
+	<-etcd.Server.ReadyNotify()
+	if len(quota) == 0 {
+		disarm := &pb.AlarmRequest{
+			Action: pb.AlarmRequest_DEACTIVATE, Alarm: pb.AlarmType_NOSPACE, MemberID: uint64(etcd.Server.MemberID()),
+		}
+		if _, err := etcd.Server.Alarm(context.Background(), disarm); err != nil {
+			return err
+		}
 	}
+	return <-etcd.Err()
+}
+
+func loopback(port string) []url.URL {
+	return []url.URL{{Scheme: "http", Host: "127.0.0.1:" + port}}
 }
 
 func leaveWithParent() {
