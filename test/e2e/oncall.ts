@@ -6,7 +6,6 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, chown, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { pagesOf } from "../support/monitoring.ts";
 import { SOURCE } from "./cluster.ts";
@@ -27,10 +26,6 @@ export const REGISTRY = { provider: "distribution", secret: "file:webhook.secret
 export const PUSHED = "echo";
 /** Of a push whose image runs: one that waited meanwhile may be nudged behind it, and then that one is followed. */
 const ENDS: ReadonlySet<string> = new Set(["PICKED_UP", "SUPERSEDED", "JOINED"]);
-
-/** The stand-in of Deckhouse now and then misses a nudge that comes while it is still busy with the one before. */
-const CALM_MS = 2_000;
-const REST_MS = 10_000;
 
 export interface Incident {
   readonly code: string;
@@ -211,10 +206,6 @@ export async function openDesk(options: Parameters<typeof startWorld>[0]): Promi
       return answer.status;
     },
     async expectPickedUp(module = PUSHED) {
-      const isAtRest = async () =>
-        (await world.cluster.override(module)).status.imageDigest === (await world.resolve(module)) ? true : null;
-      await eventually("what was pushed before is done", isAtRest, REST_MS).catch(() => {}); // it may be a dead letter by now
-      await sleep(CALM_MS);
       const digest = await world.crane.push(world.image(module));
       await eventually(`the push of ${module} is picked up`, async () => {
         const { status, metadata } = await world.cluster.override(module);
