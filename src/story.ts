@@ -61,6 +61,7 @@ function clusterStory(entries: readonly Entry[]): ClusterStory {
   if (!latest) throw new Error("a cluster without an entry");
   const { cluster, module, digest, stage, last, detail } = latest;
   const text = (name: string) => (typeof detail[name] === "string" ? detail[name] : null);
+  const followed = text("follows") && `the override follows ${text("follows")}`;
   return {
     cluster,
     module,
@@ -68,7 +69,7 @@ function clusterStory(entries: readonly Entry[]): ClusterStory {
     state: stateOf(latest),
     outcome: stage,
     at: last,
-    why: text("why") ?? text("change") ?? text("message") ?? text("code"),
+    why: text("why") ?? text("change") ?? text("message") ?? text("code") ?? followed,
     coveredBy: stage === "JOINED" ? text("coveredBy") : null,
     stages: stages
       .toSorted((a, b) => a.at.localeCompare(b.at) || rank(a) - rank(b))

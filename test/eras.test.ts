@@ -127,6 +127,17 @@ interface Scenario {
 
 const everywhere = (end: string): Record<EraName, string> => ({ e1: end, e2: end, e3: end, e4: end, e5: end });
 const isOld = (era: EraName) => era === "e1" || era === "e2";
+const LATE_LOOKS_MS = [5, 10, 20, 30, 40, 50].map((seconds) => seconds * SECOND);
+/** Serves what the tag named before, as long as it is asked to. */
+function staleMirror(isStale: () => boolean): Setup {
+  let old = "";
+  return {
+    async mirror(ask, image) {
+      if (image !== "echo:main") return ask();
+      return isStale() ? old : (old = await ask());
+    },
+  };
+}
 const pushAndEnd: Scenario["play"] = async ({ push, ends }, _, end) => {
   await push();
   await ends(end);
@@ -228,22 +239,29 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     restarts: 2,
   },
   "mirror that is late": {
-    setup(trouble) {
-      let old = "";
-      return {
-        async mirror(ask, image) {
-          if (image !== "echo:main") return ask();
-          if (!trouble.broken) return (old = await ask());
-          trouble.broken = false;
-          return old;
-        },
-      };
-    },
-    looksMs: [5, 10, 20, 30, 40, 50].map((seconds) => seconds * SECOND),
+    setup: (trouble) =>
+      staleMirror(() => {
+        const isStale = trouble.broken;
+        trouble.broken = false;
+        return isStale;
+      }),
+    looksMs: LATE_LOOKS_MS,
     async play({ relay, push, ends }, trouble) {
       trouble.broken = true;
       await push();
-      await ends("UNCONFIRMED"); // what a redrive heals; Deckhouse itself looks again after the scan interval
+      await ends("PICKED_UP"); // by the repeated nudge: Deckhouse itself looks again after the scan interval
+      expect(relay.outcomes()).toContain("RENUDGED");
+    },
+    end: "PICKED_UP",
+    restarts: 2,
+  },
+  "mirror that stays late": {
+    setup: (trouble) => staleMirror(() => trouble.broken),
+    looksMs: LATE_LOOKS_MS,
+    async play({ relay, push, ends }, trouble) {
+      trouble.broken = true;
+      await push();
+      await ends("UNCONFIRMED"); // what a redrive heals
       expect(relay.alarms).toMatchObject([{ code: "UNCONFIRMED", why: expect.stringContaining("override echo") }]);
     },
     end: "UNCONFIRMED",

@@ -75,8 +75,9 @@ export function seriesFromStart({ webhooks, clusters }: Named): Pick<Sample, "me
     ...(["receiveToPatched", "pushToPickedUp"] as const).map((metric) => ({ metric, labels: { cluster } })),
     ...NUDGE_ENDS.map((outcome) => ({ metric: "records" as const, labels: { cluster, outcome } })),
   ]);
+  const ofNobody = { metric: "deliveries" as const, labels: { webhook: OTHER, decision: "refused", reason: "UNKNOWN_WEBHOOK" } };
   const ofAlarms = [...Object.keys(TREATMENT), ...OTHER_ALARMS].map((code) => ({ metric: "alarms" as const, labels: { code } }));
-  return [...ofWebhooks, ...ofClusters, ...ofAlarms];
+  return [...ofWebhooks, ofNobody, ...ofClusters, ...ofAlarms];
 }
 
 function ofDelivery(line: OutcomeLine, webhook: string): Sample[] {
