@@ -233,7 +233,8 @@ describe.each(Object.entries(SETUPS))("kubectl apply -k infra/cluster/monitoring
     await relay.stop();
     const down = await eventually(
       "MpoRelayDown waits for its five minutes",
-      async () => (await prometheus.firing("pending")).find(({ alertname }) => alertname === "MpoRelayDown") ?? null,
+      async () =>
+        (await prometheus.firing("pending")).find(({ alertname, job }) => alertname === "MpoRelayDown" && job !== undefined) ?? null,
     );
     expect(down).toMatchObject({ job: "mpo-relay/mpo-relay", severity: "critical" });
   });
