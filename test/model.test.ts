@@ -70,8 +70,9 @@ describe("the same where a push is told of before its tag names it", { timeout: 
     await expectNone(range(first, runs / 4), { tagLateMs: 900 });
   });
 
-  it(`by longer than it waits for it, in ${runs / 4} random schedules in which it can ask the registry`, async () => {
-    await expectNone(range(first, runs / 4), { tagLateMs: 5_000, lookUp: true });
+  // a push that joined the nudge of one which it had overtaken is left behind by so late a tag: the sweep finds it, and is there with the look-up
+  it(`by longer than it waits for it, in ${runs / 4} random schedules in which it can ask the registry, and there is a sweep`, async () => {
+    await expectNone(range(first, runs / 4), { tagLateMs: 5_000, lookUp: true, lostPush: Number.MIN_VALUE });
   });
 });
 
