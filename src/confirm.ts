@@ -2,7 +2,7 @@
 import type { Override, OverrideStatus } from "./cluster/overrides.ts";
 import { encode, type Look, type RenewRequest, SWEEP } from "./event.ts";
 import { CLOCKS_DIFFER_MS, MAX_DELAY_SECONDS, RENUDGE_SECONDS, UNSEEN_LOOK, WATCH_FIRST_LOOK } from "./limits.ts";
-import { nudgeOf } from "./nudge.ts";
+import { isTakenOver, nudgeOf } from "./nudge.ts";
 import { refuseOdd } from "./odd.ts";
 import { type Detail, type Outcome, RelayError, toRelayError } from "./outcome.ts";
 import type { Registry } from "./registry/registry.ts";
@@ -28,9 +28,10 @@ export async function confirm(record: RenewRequest, context: ConfirmContext): Pr
   refuseOdd(override, record.tag);
   if (override.imageTag !== record.tag) return superseded(`the override follows ${override.imageTag} now`);
   const newest = nudgeOf(override);
-  if (newest?.key !== record.key || newest.nudge < record.nudge) return superseded("a nudge of another push followed");
+  if (isTakenOver(newest, record, look.patchedAt)) return superseded("a nudge of another push followed");
 
-  const request = { ...record, nudge: newest.nudge }; // the same key with a higher nudge: follow that one
+  // the same key with a higher nudge: follow that one
+  const request = newest?.key === record.key && newest.nudge > record.nudge ? { ...record, nudge: newest.nudge } : record;
   const { status } = override;
   const lastStep = context.tuning.looksMs.length - 1;
   const verdict = verdictOf(status.message);

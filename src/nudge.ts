@@ -61,6 +61,14 @@ export function nudgeOf({ annotations }: Pick<Override, "annotations">): Nudge |
   };
 }
 
+/**
+ * Another push's nudge has followed this one's patch. That its key does not stand there proves nothing: whoever replaces the override (`kubectl
+ * replace`, Argo CD with `Replace=true`, a backup) takes all marks away, or puts older ones back, and then nobody else looks after this push.
+ */
+export function isTakenOver(newest: Nudge | null, { key }: Pick<RenewRequest, "key">, patchedAt: string): boolean {
+  return newest !== null && newest.key !== key && (newest.recent.includes(key) || newest.at.getTime() > Date.parse(patchedAt));
+}
+
 /** The annotations of the patch. `previous` is the mark that it replaces; its key goes into `recent` in the same write. */
 export function nudgeAnnotations(
   request: Pick<RenewRequest, "key" | "digest" | "index" | "webhook" | "tag" | "source" | "pushedAt" | "receivedAt">,

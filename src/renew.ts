@@ -9,7 +9,7 @@ import { encode, type RenewRequest, SWEEP } from "./event.ts";
 import { CLOCKS_DIFFER_MS, HOLD_COOLDOWNS, HOLD_SAME_DIGEST_COOLDOWNS, MAX_DELAY_SECONDS, REDELIVERED_MS } from "./limits.ts";
 import { type Nudge, nudgeAnnotations, nudgeOf } from "./nudge.ts";
 import { refuseOdd } from "./odd.ts";
-import type { Outcome } from "./outcome.ts";
+import { type Outcome, RelayError } from "./outcome.ts";
 import type { NewRecord } from "./queue/queue.ts";
 import { verdictOf } from "./status.ts";
 
@@ -64,9 +64,15 @@ async function renewOnce(request: RenewRequest, context: RenewContext): Promise<
   const mark = later ? { ...request, ...later, receivedAt: newest.receivedAt.toISOString() } : request;
   const patched = await context.overrides.annotate(override, nudgeAnnotations(mark, nudge, newest, patchedAt));
   if (!patched) return { kind: "skipped", reason: "NOT_OVERRIDDEN" };
+  const kept = nudgeOf(patched);
+  if (kept?.key !== request.key || kept.nudge !== nudge) throw new RelayError("FORBIDDEN_BY_POLICY", NOT_KEPT);
   await context.send([confirmRecord({ ...request, rival }, nudge, override, patchedAt, context.tuning)]);
   return { kind: "done", code: "NUDGED", detail: { nudge, patchedAt: patchedAt.toISOString(), before: override.status.imageDigest } };
 }
+
+/** A success is not enough: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/ (mutating) */
+const NOT_KEPT =
+  "the API server took the patch, and the override does not hold it: a mutating admission policy or webhook takes annotations of the relay out, so Deckhouse sees no nudge";
 
 function isRedelivery(request: RenewRequest, override: Override, newest: Nudge, now: Date): boolean {
   const arrived = request.digest !== null && override.status.imageDigest === request.digest;

@@ -2,7 +2,7 @@
 import type { ConfirmContext } from "./confirm.ts";
 import type { Look, RenewRequest } from "./event.ts";
 import { WATCH_BELIEVED_LOOK, WATCH_LAST_LOOK } from "./limits.ts";
-import { nudgeOf } from "./nudge.ts";
+import { isTakenOver, nudgeOf } from "./nudge.ts";
 import { type Outcome, RelayError, toRelayError } from "./outcome.ts";
 
 type WatchContext = Pick<ConfirmContext, "overrides" | "now" | "tuning" | "adopt">;
@@ -12,7 +12,10 @@ export async function watch(record: RenewRequest, context: WatchContext): Promis
   const { look } = record;
   if (!look?.pickedUpAt) throw new RelayError("MALFORMED", "a record that watches without what was picked up");
   const override = await context.overrides.get(record.module);
-  const isOurs = override?.imageTag === record.tag && nudgeOf(override)?.key === record.key && override.status.imageDigest === look.digest;
+  const isOurs =
+    override?.imageTag === record.tag &&
+    override.status.imageDigest === look.digest &&
+    !isTakenOver(nudgeOf(override), record, look.patchedAt);
   if (!isOurs) return { kind: "done", code: "UNWATCHED", detail: { why: "another push followed" } };
   const isLast = look.step >= lastStep(context);
   const state = await context.overrides.state(record.module).catch((thrown: unknown) => toRelayError(thrown));

@@ -40,6 +40,24 @@ describe("confirm: taken over", () => {
     expect(await confirm(world.record, world.context)).toMatchObject({ code: "SUPERSEDED" });
   });
 
+  it("goes on where the mark of its nudge is gone, or an older one is back: nobody else looks after this push", async () => {
+    const world = await nudged();
+    const old = { ...world.cluster.get()?.annotations };
+    for (const annotations of [{}, { ...old, "mpo-relay/key": "bbbbbbbbbbbb", "mpo-relay/at": at(-60) }]) {
+      world.cluster.set({ annotations, status: { message: "Download error: EOF", imageDigest: digestOf("0"), updatedAt: at(1) } });
+      expect(await confirm(world.record, world.context)).toMatchObject({ code: "RENUDGED" });
+      world.cluster.set({ annotations, status: ready("a") });
+      expect(await confirm(world.record, world.context)).toMatchObject({ code: "PICKED_UP" });
+    }
+  });
+
+  it("ends where a later nudge remembers this one, by a clock that is behind", async () => {
+    const world = await nudged();
+    const annotations = { ...world.cluster.get()?.annotations, "mpo-relay/key": "bbbbbbbbbbbb", "mpo-relay/at": at(-60) };
+    world.cluster.set({ annotations: { ...annotations, "mpo-relay/recent": "cccccccccccc aaaaaaaaaaaa" } });
+    expect(await confirm(world.record, world.context)).toMatchObject({ code: "SUPERSEDED" });
+  });
+
   it("follows a higher nudge of its own key", async () => {
     const world = await nudged();
     world.wait(61);

@@ -76,6 +76,12 @@ describe("the same where a push is told of before its tag names it", { timeout: 
   });
 });
 
+describe("the same where somebody replaces overrides, and with them the marks of nudges", { timeout: 24 * 3_600_000 }, () => {
+  it(`in ${runs / 4} random schedules`, async () => {
+    await expectNone(range(first, runs / 4), { replaces: 4 });
+  });
+});
+
 describe("the same where nobody hears of every third push, and there is a sweep", { timeout: 24 * 3_600_000 }, () => {
   it(`in ${runs / 4} random schedules`, async () => {
     await expectNone(range(first, runs / 4), { lostPush: 0.33 });

@@ -105,6 +105,17 @@ describe("renew: the patch", () => {
     await expect(renew(second(), world.context)).rejects.toMatchObject({ code: "CONFLICT" });
   });
 
+  it("is not called a nudge where the answer does not hold it: a mutating webhook took it out", async () => {
+    const world = fakeContext();
+    const { annotate } = world.context.overrides;
+    world.context.overrides.annotate = async (override, annotations) => {
+      const patched = await annotate(override, annotations);
+      return patched && { ...patched, annotations: override.annotations };
+    };
+    await expect(renew(requestOf(), world.context)).rejects.toMatchObject({ code: "FORBIDDEN_BY_POLICY" });
+    expect(world.sent).toEqual([]);
+  });
+
   it("skips an override that goes away between the look and the patch", async () => {
     const world = fakeContext();
     world.context.overrides.annotate = async () => null;

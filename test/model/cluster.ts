@@ -78,6 +78,11 @@ export class ClusterModel {
     this.#write(this.read(name), { imageTag }, true);
   }
 
+  /** As `kubectl replace` does, and Argo CD with `Replace=true`: what the file does not name is gone. */
+  replace(name: string): void {
+    if (!this.isDown) this.#write(this.read(name), { annotations: {} }, true);
+  }
+
   portFor(process: Process): ClusterPort {
     return {
       get: (name) => process.call(() => this.#answering(() => this.read(name))),

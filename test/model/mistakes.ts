@@ -24,11 +24,12 @@ export const MISTAKES: Readonly<Record<string, Mistake>> = {
   "a repeated nudge changes no annotation": {
     cluster: (port) => ({
       ...port,
-      annotate: (override, annotations) =>
-        port.annotate(
-          override,
-          Object.fromEntries(Object.entries(annotations).map(([key, value]) => [key, override.annotations[key] ?? value])),
-        ),
+      async annotate(override, annotations) {
+        const kept = Object.entries(annotations).map(([key, value]) => [key, override.annotations[key] ?? value]);
+        const patched = await port.annotate(override, Object.fromEntries(kept));
+        const asked = Object.entries(annotations).filter((entry): entry is [string, string] => entry[1] !== null);
+        return patched && { ...patched, annotations: Object.fromEntries(asked) }; // and says that it did
+      },
     }),
   },
   "every status reads as new": {

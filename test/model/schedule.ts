@@ -84,6 +84,7 @@ function faultsOf(random: Random): Faults {
     lostPush: 0,
     lookUp: false,
     tagLateMs: 0,
+    replaces: 0,
   };
 }
 
@@ -138,6 +139,12 @@ function planModule(
     });
   }
   if (random.chance(0.08)) disable(module, deckhouse, { random, timeline });
+  for (let left = faults.replaces > 0 ? random.whole(1, faults.replaces) : 0; left > 0; left--) {
+    timeline.at(random.between(0, at + 30 * SECOND), () => {
+      tell?.(`${module} is replaced by what stands in a file`);
+      cluster.replace(module);
+    });
+  }
 }
 
 function disable(module: string, deckhouse: DeckhouseModel, { random, timeline }: Pick<World, "random" | "timeline">): void {

@@ -43,6 +43,8 @@ export interface Faults {
   readonly lookUp: boolean;
   /** A push is told of before its tag names it, which follows within so long: Distribution does so, and so does whatever a mirror serves. */
   readonly tagLateMs: number;
+  /** Somebody replaces an override by what stands in a file, so that the marks of the relay are gone: so often at most, for each module. */
+  readonly replaces: number;
 }
 
 export interface World {
