@@ -73,6 +73,7 @@ const KINDS = ["renew", "confirm", "rescan"] as const;
  * `refusedSince` is the first 403 by RBAC since the API server last was away; `retries` counts repeated nudges after a download error.
  * `rival` is the digest of a nudged push that the sender's clock calls later than this one, where nothing else says so; or the one that
  * Deckhouse deployed between this push's nudge and its repetition.
+ * `anyCase`: the registry knows a tag in lower case alone, so the override may spell it otherwise.
  */
 export const renewRequest = z.object({
   v: z.literal(1),
@@ -95,6 +96,7 @@ export const renewRequest = z.object({
   refusedSince: instant.nullable().default(null),
   retries: z.int().min(0).default(0),
   rival: z.string().regex(DIGEST).nullable().default(null),
+  anyCase: z.literal(true).optional(),
   look: look.optional(),
 });
 export type RenewRequest = z.infer<typeof renewRequest>;

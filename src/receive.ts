@@ -102,7 +102,8 @@ export function understand(
       skipped.push({ repository: push.repository, tag: push.tag, reason: match.reason, hint: match.hint });
     } else {
       const { does, module, source, clusters } = match;
-      const target = { kind: does, module, source: source.name, webhook: delivery.webhook };
+      const anyCase = providerOf(webhook).lowersTags;
+      const target = { kind: does, module, source: source.name, webhook: delivery.webhook, ...(anyCase && { anyCase }) };
       requests.push(...requestsOf(push, target, clusters, delivery.messageId, now));
     }
   }
@@ -123,7 +124,7 @@ function readAs({ method = "POST", body, headers }: Question, webhook: WebhookCo
   return pushesOf(provider, decoded.value, { headers, host: webhook.host, ...(most !== undefined && { most }) });
 }
 
-type Target = Pick<RenewRequest, "kind" | "module" | "source" | "webhook">;
+type Target = Pick<RenewRequest, "kind" | "module" | "source" | "webhook" | "anyCase">;
 
 function requestsOf(
   push: PushEvent,

@@ -11,6 +11,7 @@ import { type Nudge, nudgeAnnotations, nudgeOf } from "./nudge.ts";
 import { refuseOdd } from "./odd.ts";
 import { type Outcome, RelayError } from "./outcome.ts";
 import type { NewRecord } from "./queue/queue.ts";
+import { asFollowed } from "./spelling.ts";
 import { verdictOf } from "./status.ts";
 
 export interface RenewContext {
@@ -28,9 +29,10 @@ export function renew(request: RenewRequest, context: RenewContext): Promise<Out
   return unlessChanged(() => renewOnce(request, context), "the override");
 }
 
-async function renewOnce(request: RenewRequest, context: RenewContext): Promise<Outcome> {
-  const override = await context.overrides.get(request.module);
+async function renewOnce(told: RenewRequest, context: RenewContext): Promise<Outcome> {
+  const override = await context.overrides.get(told.module);
   if (!override) return { kind: "skipped", reason: "NOT_OVERRIDDEN" };
+  const request = asFollowed(told, override.imageTag);
   refuseOdd(override, request.tag);
   if (override.imageTag !== request.tag) return { kind: "skipped", reason: "TAG_DIFFERS", detail: { follows: override.imageTag } };
   if (override.source !== null && request.source !== null && override.source !== request.source) {

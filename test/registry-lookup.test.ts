@@ -89,6 +89,11 @@ describe("what a tag names", () => {
   it("is the manifest for linux/amd64 where it is an index, as Deckhouse shows it", async () => {
     const { host } = await registryWith({ tags: { main: { type: `${OCI_INDEX}; charset=utf-8`, body: index } } });
     expect(await lookUp(host)()).toEqual({ digest: digestOf(index), image: child });
+    for (const platform of [{}, { platform: null }]) {
+      const bare = JSON.stringify({ manifests: [{ digest: digestOf("any"), ...platform }, ...JSON.parse(index).manifests] });
+      const unsaid = await registryWith({ tags: { main: { type: OCI_INDEX, body: bare } } });
+      expect(await lookUp(unsaid.host)()).toEqual({ digest: digestOf(bare), image: digestOf("any") }); // what says nothing counts as that
+    }
     const without = await registryWith({ tags: { main: { type: OCI_INDEX, body: JSON.stringify({ manifests: [] }) } } });
     await expect(lookUp(without.host)()).rejects.toMatchObject({
       code: "REGISTRY_UNAVAILABLE",

@@ -58,6 +58,28 @@ describe("renew: an override that is stored in another form than its definition 
   });
 });
 
+describe("renew: a registry that knows tags in lower case alone", () => {
+  const told = requestOf({ tag: "proj-1-fix", image: "git.example.com/deckhouse/modules/echo:proj-1-fix", digest: null, anyCase: true });
+
+  it("nudges an override that spells the tag as it was pushed, and follows that spelling from then on", async () => {
+    const world = fakeContext(fakeCluster(overrideOf({ imageTag: "PROJ-1-fix" })));
+    expect(await renew(told, world.context)).toMatchObject({ code: "NUDGED" });
+    const image = "git.example.com/deckhouse/modules/echo:PROJ-1-fix";
+    const [record] = confirmIn(world.take());
+    expect(record).toMatchObject({ kind: "confirm", tag: "PROJ-1-fix", image, key: told.key });
+    expect(JSON.parse(world.cluster.get()?.annotations["mpo-relay/pushed"] ?? "")).toMatchObject({ tag: "PROJ-1-fix" });
+    expect(await renew(told, world.context)).toMatchObject({ code: "REPEATED" });
+  });
+
+  it("is no reason to nudge one of another tag, nor where the registry tells them apart", async () => {
+    const world = fakeContext(fakeCluster(overrideOf({ imageTag: "PROJ-1" })));
+    expect(await renew(told, world.context)).toMatchObject({ reason: "TAG_DIFFERS" });
+    const { anyCase: _, ...exact } = told;
+    expect(await renew({ ...exact, tag: "proj-1" }, world.context)).toMatchObject({ reason: "TAG_DIFFERS", detail: { follows: "PROJ-1" } });
+    expect(world.cluster.patches).toEqual([]);
+  });
+});
+
 describe("renew: the patch", () => {
   it("writes annotations only, none of Deckhouse's own, and stores the confirm record after it", async () => {
     const world = await nudged();

@@ -25,6 +25,8 @@ export function giteaLike(name: "gitea" | "forgejo", title: string): RegistryPro
     title,
     auth: [{ kind: "hmac", header: `x-${name}-signature`, hash: "sha256", encoding: "hex", over: "form:payload" }],
     payload: anyObject,
+    // https://github.com/go-gitea/gitea/blob/main/models/packages/container/search.go (BlobSearchOptions.toConds), and createPackageAndVersion
+    lowersTags: true,
     pushes(body, delivery) {
       const { [`x-${name}-event`]: event = "package", [`x-${name}-delivery`]: id } = delivery.headers;
       return event === "package" ? readEach([body], packageEvent, (each) => toPush(each, delivery, orNull(id))) : [];

@@ -18,6 +18,9 @@ export const nexus: RegistryProvider<Record<string, unknown>> = {
   title: "Sonatype Nexus Repository 3",
   auth: [{ kind: "hmac", header: "x-nexus-webhook-signature", hash: "sha1", encoding: "hex" }],
   payload: anyObject,
+  // A component is created, committed and told of before its manifest's asset is: ComponentStore.createComponent (postCommitEvent), and
+  // https://github.com/sonatype/nexus-public/blob/main/components/nexus-repository-content/src/main/java/org/sonatype/nexus/repository/content/fluent/internal/FluentComponentBuilderImpl.java
+  tellsBeforeTag: true,
   pushes(body, delivery) {
     const kind = delivery.headers["x-nexus-webhook-id"];
     if (kind !== undefined && !kind.startsWith("rm:repository:")) return []; // the audit's, of a capability "Webhook: Global"

@@ -86,6 +86,8 @@ export interface RegistryProvider<P = unknown> {
   handshake?(request: HandshakeRequest): Handshake | null;
   /** It tells of a push first and writes the tag then: a nudge that is as fast as its delivery finds the image before. */
   readonly tellsBeforeTag?: true;
+  /** It stores a tag in lower case, tells of it so, and finds it by any spelling: an override may follow `PROJ-1` where `proj-1` is told. */
+  readonly lowersTags?: true;
   /** What `mpo-relay send` sends: the delivery that tells of this push. Not here where src/cli/setup/ has a file for this registry. */
   readonly sample?: (push: SamplePush) => Sample;
   /** Dotted paths (`*` on the way stands for all indexes) that are never stored or logged, for example a JWT in an actor field. */

@@ -19,11 +19,8 @@ export const ACCEPT = [...INDEX_TYPES, ...MANIFESTS].join(", ");
 /** https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests */
 const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 
-const index = z.object({
-  manifests: z.array(
-    z.object({ digest: z.string().regex(DIGEST), platform: z.object({ os: z.string(), architecture: z.string() }).optional() }),
-  ),
-});
+const platform = z.object({ os: z.string().default(""), architecture: z.string().default("") });
+const index = z.object({ manifests: z.array(z.object({ digest: z.string().regex(DIGEST), platform: platform.nullish() })) });
 
 export class OciRegistry {
   readonly #http: Http;
@@ -113,10 +110,13 @@ export function urlOf({ repository, plainHttp }: Place, rest: string): URL {
 export const isIndex = ({ headers }: Pick<HttpAnswer, "headers">) =>
   INDEX_TYPES.has((headers["content-type"] ?? "").split(";")[0]?.trim() ?? "");
 
-/** As the library does that Deckhouse pulls with: https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/options.go (defaultPlatform) */
+/**
+ * As the library does that Deckhouse pulls with: the first that is for linux/amd64, or that says nothing of its platform.
+ * https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/index.go (childByPlatform)
+ */
 export function childOf(body: Buffer, { repository }: Place): string {
   const read = index.safeParse(jsonOf(body));
-  const child = read.data?.manifests.find(({ platform }) => platform?.os === "linux" && platform.architecture === "amd64");
+  const child = read.data?.manifests.find(({ platform: of }) => !of || (of.os === "linux" && of.architecture === "amd64"));
   if (!child) throw new Trouble("image", repository, "its index has no manifest for linux/amd64");
   return child.digest;
 }

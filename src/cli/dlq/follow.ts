@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Override } from "../../cluster/overrides.ts";
 import { decode, type RenewRequest } from "../../event.ts";
 import { nudgeOf } from "../../nudge.ts";
+import { asFollowed } from "../../spelling.ts";
 import { isCovered } from "../../renew.ts";
 import { verdictOf } from "../../status.ts";
 import { progressOf } from "../follow.ts";
@@ -86,7 +87,7 @@ export function endingOf(
   if (request.kind === "rescan") return { outcome: "UNKNOWN", text: "a rescan; `mpo-relay history` tells what came of it", isWell: true };
   if (!seen) return { outcome: "NOT_OVERRIDDEN", text: "there is no such override: nothing to renew", isWell: true };
   const isUnread = seen.odd !== null && seen.imageTag === ""; // it will come back
-  if (seen.imageTag !== request.tag && !isUnread)
+  if (seen.imageTag !== asFollowed(request, seen.imageTag).tag && !isUnread)
     return { outcome: "TAG_DIFFERS", text: `the override follows ${seen.imageTag}: nothing to renew`, isWell: true };
   const newest = nudgeOf(seen);
   if (newest && isCovered(newest, request, now)) return { outcome: "JOINED", text: "a later push's nudge covers this one", isWell: true };

@@ -5,6 +5,7 @@ import { openCluster } from "../../consumer.ts";
 import type { RenewRequest } from "../../event.ts";
 import { nudgeOf } from "../../nudge.ts";
 import { oddText } from "../../odd.ts";
+import { asFollowed } from "../../spelling.ts";
 
 export interface Looker {
   /** null: there is no such override. Throws an Error that says why nothing can be seen from here. */
@@ -42,7 +43,7 @@ export function portrait(request: RenewRequest, seen: Override | null): string[]
   const isWanted = request.digest !== null && status.imageDigest === request.digest;
   return [
     ...(seen.odd === null ? [] : [`${oddText(seen)}. Mend it first: kubectl edit mpo ${seen.name}`]),
-    `follows tag ${imageTag}${imageTag === request.tag ? "" : `, and this push was of ${request.tag}: nothing would be renewed`}`,
+    `follows tag ${imageTag}${imageTag === asFollowed(request, imageTag).tag ? "" : `, and this push was of ${request.tag}: nothing would be renewed`}`,
     `runs ${status.imageDigest ?? "no image"}${isWanted ? ", the pushed one" : request.digest === null ? "" : `; pushed was ${request.digest}`}`,
     `says "${status.message}"${status.updatedAt === null ? "" : `, since ${status.updatedAt}`}`,
     newest
