@@ -1,7 +1,17 @@
-/** infra/cluster/policy in a real API server: what the relay's token can no longer do, and what it still does. */
+/** Admission in a real API server: infra/cluster/policy, what the relay's token can no longer do by it and what it still does; and others' webhooks. */
 import type { KubernetesObject } from "@kubernetes/client-node";
+import { once } from "node:events";
+import { createServer } from "node:https";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { json } from "node:stream/consumers";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import * as z from "zod";
+import { openKubernetes } from "../../src/cluster/kubernetes.ts";
+import { toRelayError } from "../../src/outcome.ts";
+import { renew } from "../../src/renew.ts";
+import { makeCertificates } from "../../src/sandbox/kubernetes/certificates.ts";
+import { fakeContext, requestOf } from "../support/relay.ts";
+import { freePort } from "./parts/child.ts";
 import { type Kubectl, openKubectl } from "./parts/kubectl.ts";
 import { eventually } from "./wait.ts";
 import { startWorld, type World } from "./world.ts";
@@ -59,4 +69,77 @@ test("nor does a ModuleSource get another registry by it, and its scan interval 
   const named = "modulesource my-modules";
   expect(await said(asRelay(named, { spec: { registry: { repo: "evil.example/modules" } } }))).toContain(REFUSAL);
   expect(await asRelay(named, { spec: { scanInterval: "180s" } })).toContain("patched");
+});
+
+const review = z.object({
+  request: z.object({
+    uid: z.string(),
+    object: z.looseObject({ metadata: z.looseObject({ annotations: z.record(z.string(), z.string()).default({}) }) }),
+  }),
+});
+
+/** Takes every annotation of the relay out of what is written, as Kyverno or Gatekeeper can: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/ */
+async function startTakingOut(): Promise<void> {
+  const { ca, cert, key } = await makeCertificates();
+  const port = await freePort();
+  const answer = async (body: Promise<unknown>) => {
+    const { uid, object } = review.parse(await body).request;
+    const ours = Object.keys(object.metadata.annotations).filter((name) => name === "renew" || name.startsWith("mpo-relay/"));
+    const patch = ours.map((name) => ({ op: "remove", path: `/metadata/annotations/${name.replaceAll("/", "~1")}` }));
+    const response = { uid, allowed: true, patchType: "JSONPatch", patch: btoa(JSON.stringify(patch)) };
+    return JSON.stringify({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", response });
+  };
+  const server = createServer({ cert, key }, (request, response) => {
+    answer(json(request)).then(
+      (text) => response.setHeader("content-type", "application/json").end(text),
+      () => response.writeHead(500).end(),
+    );
+  });
+  await once(server.listen(port, "127.0.0.1"), "listening");
+  onTestFinished(() => void server.close());
+  const rule = { apiGroups: ["deckhouse.io"], apiVersions: ["*"], operations: ["UPDATE"], resources: ["modulepulloverrides"] };
+  const configuration: KubernetesObject & { webhooks: object[] } = {
+    apiVersion: "admissionregistration.k8s.io/v1",
+    kind: "MutatingWebhookConfiguration",
+    metadata: { name: "takes-out" },
+    webhooks: [
+      {
+        name: "takes.out.example.com",
+        clientConfig: { url: `https://127.0.0.1:${port}/`, caBundle: btoa(ca) },
+        rules: [rule],
+        sideEffects: "None",
+        admissionReviewVersions: ["v1"],
+      },
+    ],
+  };
+  await world.cluster.kube.apply([configuration]);
+  onTestFinished(async () => void (await kubectl("delete", "mutatingwebhookconfiguration", "takes-out")));
+}
+
+test("a success of the API server is no nudge where a mutating webhook took it out", async () => {
+  const { server, ca } = world.cluster.kube;
+  const secrets: Record<string, string> = { CA: ca, TOKEN: token };
+  const overrides = await openKubernetes({
+    cluster: "dev",
+    kubernetes: { kind: "server", server, ca: { kind: "env", name: "CA" }, token: { kind: "env", name: "TOKEN" } },
+    readSecret: async (ref) => secrets[ref.kind === "env" ? ref.name : ""] ?? "",
+  });
+  onTestFinished(() => overrides.close());
+  const context = { ...fakeContext().context, overrides, now: () => new Date() };
+  const tag = (await overrides.get("echo"))?.imageTag ?? "";
+  await startTakingOut();
+  let tries = 0; // until the API server knows of the webhook, its nudges are nudges
+  const error = await eventually("the webhook counts", async () => {
+    const receivedAt = new Date().toISOString();
+    const push = requestOf({
+      tag,
+      key: `aaaaaaaaaa${String(tries++).padStart(2, "0")}`,
+      webhook: `hook-${tries}`,
+      receivedAt,
+      pushedAt: receivedAt,
+    });
+    return renew(push, { ...context, tuning: { ...context.tuning, cooldownMs: 0 } }).then(() => null, toRelayError);
+  });
+  expect(error).toMatchObject({ code: "FORBIDDEN_BY_POLICY", message: expect.stringContaining("mutating") });
+  expect((await overrides.get("echo"))?.annotations).not.toHaveProperty("mpo-relay/key");
 });
