@@ -169,3 +169,10 @@ export function keyFrom(parts: readonly unknown[]): string {
 export function valueOf(key: string, nudge: number): string {
   return nudge === 0 ? key : `${key}.${nudge}`;
 }
+
+/** The request as its override spells the tag, where its registry takes both spellings for one; else as it is. */
+export function asFollowed<Request extends Pick<RenewRequest, "tag" | "image" | "anyCase">>(request: Request, imageTag: string): Request {
+  const { tag, image, anyCase } = request;
+  if (!anyCase || tag === imageTag || tag.toLowerCase() !== imageTag.toLowerCase() || !image.endsWith(`:${tag}`)) return request;
+  return { ...request, tag: imageTag, image: `${image.slice(0, -tag.length)}${imageTag}` };
+}

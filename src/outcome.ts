@@ -79,7 +79,7 @@ export type ErrorCode =
   | "CONFLICT" // the override changed under us, three times
   | "WORKER_TOO_OLD" // a record of a newer version or kind
   | "FORBIDDEN" // 403 by RBAC
-  | "FORBIDDEN_BY_POLICY" // 403 by an admission policy
+  | "FORBIDDEN_BY_POLICY" // 403 by an admission policy, or a success that a mutating one has emptied
   | "INVALID" // 422
   | "MALFORMED"
   | "WRONG_CLUSTER"
@@ -191,7 +191,8 @@ export const ADVICE: Readonly<Partial<Record<ErrorCode | "RESCAN_REFUSED" | "TOK
   WORKER_TOO_OLD: "the queue holds records of a newer relay; update this worker",
   FORBIDDEN:
     "the API server refuses us (RBAC); restore the binding of infra/cluster. Records wait, each is tried again soon and later every 15 min; buried after 24 h, then `mpo-relay dlq redrive`",
-  FORBIDDEN_BY_POLICY: "an admission policy refuses the patch; see its text. After the cause is gone: `mpo-relay dlq redrive`",
+  FORBIDDEN_BY_POLICY:
+    "an admission policy refuses the patch, or takes the nudge out of it; see its text. After the cause is gone: `mpo-relay dlq redrive`",
   INVALID:
     "the API server calls the patch invalid, or holds the override in a form that its definition does not allow; see its text. Mend the override (`kubectl edit mpo`) or the definition, then `mpo-relay dlq redrive`",
   MALFORMED: "a record that no relay wrote; see `mpo-relay dlq show`, find who writes into this queue, then `mpo-relay dlq purge`",

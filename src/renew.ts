@@ -5,13 +5,12 @@
 import type { Override, Overrides } from "./cluster/overrides.ts";
 import type { Tuning } from "./config.ts";
 import { unlessChanged } from "./conflict.ts";
-import { encode, type RenewRequest, SWEEP } from "./event.ts";
+import { asFollowed, encode, type RenewRequest, SWEEP } from "./event.ts";
 import { CLOCKS_DIFFER_MS, HOLD_COOLDOWNS, HOLD_SAME_DIGEST_COOLDOWNS, MAX_DELAY_SECONDS, REDELIVERED_MS } from "./limits.ts";
 import { type Nudge, nudgeAnnotations, nudgeOf } from "./nudge.ts";
 import { refuseOdd } from "./odd.ts";
 import { type Outcome, RelayError } from "./outcome.ts";
 import type { NewRecord } from "./queue/queue.ts";
-import { asFollowed } from "./spelling.ts";
 import { verdictOf } from "./status.ts";
 
 export interface RenewContext {

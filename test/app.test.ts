@@ -31,6 +31,7 @@ function edge(options: { down?: boolean; noUnparsed?: boolean; now?: () => Date;
       registry: webhook,
       rotating: { ...webhook, previousSecret: { kind: "env", name: "OLD" }, previousSecretUntil: "2026-12-31T00:00:00.000Z" },
       harbor: { ...webhook, provider: "harbor" },
+      nexus: { ...webhook, provider: "nexus", host: "registry.example.com", secret: null, insecure: true },
       small: { ...webhook, maxBody: 100 },
       open: { ...webhook, secret: null, insecure: true },
       "needs-host": { ...webhook, provider: "generic", auth: "token" },
@@ -142,6 +143,10 @@ describe("a push", () => {
     const e = edge();
     expect(await e.post({ events: [event()] })).toMatchObject({ status: 202 });
     expect(e.stored.map(({ record }) => record.delaySeconds)).toEqual([1, 1]);
+    const nexus = edge();
+    const component = { format: "docker", name: "deckhouse/modules/echo", version: "main" };
+    expect(await nexus.post({ action: "CREATED", component }, {}, "/hooks/nexus")).toMatchObject({ status: 202 });
+    expect(nexus.stored.map(({ record }) => record.delaySeconds)).toEqual([1, 1]);
     const after = edge();
     const resources = [{ digest: digestOf("a"), tag: "main", resource_url: "registry.example.com/deckhouse/modules/echo:main" }];
     const body = { type: "PUSH_ARTIFACT", event_data: { resources, repository: { repo_full_name: "deckhouse/modules/echo" } } };

@@ -6,7 +6,9 @@ import { forgejo } from "../src/providers/forgejo.ts";
 import { ghcr } from "../src/providers/ghcr.ts";
 import { gitea } from "../src/providers/gitea.ts";
 import { type DeliveryHeaders, pushesOf, type RegistryProvider } from "../src/providers/provider.ts";
+import { understand } from "../src/receive.ts";
 import { deliveriesOf } from "./contracts/deliveries.ts";
+import { configOf, source, start, webhook } from "./support/relay.ts";
 
 const captured = deliveriesOf("gitea").filter(({ name }) => name.includes("captured"));
 const isSigned = (headers: DeliveryHeaders) => headers["x-gitea-signature"] !== "";
@@ -41,4 +43,17 @@ it("refuses the empty signature of a hook without a secret, whatever the secret 
     expect(verdict(gitea, headers, body)).toBe("refused");
     expect(verdict(gitea, headers, body, "")).toBe("refused");
   }
+});
+
+it("says that its registry knows a tag in lower case alone, so that an override may spell it otherwise", () => {
+  const told = deliveriesOf("gitea").filter(({ name }) => name.startsWith("push-a-tag"));
+  for (const { headers, body, host, events } of told) {
+    const [push] = events;
+    const repo = `${push?.host}/${push?.repository.replace(/\/[^/]*$/, "")}`;
+    const config = configOf({ sources: [{ ...source, repo }] });
+    const hook = { ...webhook, provider: "gitea", host };
+    const { requests } = understand({ webhook: "git", headers, body, method: "POST" }, hook, config, start);
+    expect(requests).toMatchObject([{ tag: push?.tag, anyCase: true }]);
+  }
+  expect(told.length).toBeGreaterThan(0);
 });

@@ -1,9 +1,8 @@
 /** What became of records that were sent again: by the state of their overrides, and by what comes back as a dead letter. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Override } from "../../cluster/overrides.ts";
-import { decode, type RenewRequest } from "../../event.ts";
+import { asFollowed, decode, type RenewRequest } from "../../event.ts";
 import { nudgeOf } from "../../nudge.ts";
-import { asFollowed } from "../../spelling.ts";
 import { isCovered } from "../../renew.ts";
 import { verdictOf } from "../../status.ts";
 import { progressOf } from "../follow.ts";

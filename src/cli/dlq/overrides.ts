@@ -2,10 +2,9 @@
 import type { Override, Overrides } from "../../cluster/overrides.ts";
 import type { RelayConfig } from "../../config.ts";
 import { openCluster } from "../../consumer.ts";
-import type { RenewRequest } from "../../event.ts";
+import { asFollowed, type RenewRequest } from "../../event.ts";
 import { nudgeOf } from "../../nudge.ts";
 import { oddText } from "../../odd.ts";
-import { asFollowed } from "../../spelling.ts";
 
 export interface Looker {
   /** null: there is no such override. Throws an Error that says why nothing can be seen from here. */
