@@ -209,8 +209,11 @@ function atTheEnd(request: RenewRequest, status: OverrideStatus, look: Look, nam
   );
 }
 
-/** With the message `Ready` nothing else moves it. */
-const isDeployedSince = ({ patchedAt }: Look, { updatedAt }: OverrideStatus) =>
-  updatedAt !== null && Date.parse(updatedAt) > Date.parse(patchedAt) + CLOCKS_DIFFER_MS;
+/**
+ * Another image than when we patched. That `updatedAt` moved is not enough: with an error behind it, `Ready` is written for the image that was
+ * there before, too. https://github.com/deckhouse/deckhouse/blob/main/deckhouse-controller/pkg/controller/module-controllers/override/controller.go
+ */
+const isDeployedSince = ({ patchedAt, digest }: Look, { updatedAt, imageDigest }: OverrideStatus) =>
+  imageDigest !== digest && updatedAt !== null && Date.parse(updatedAt) > Date.parse(patchedAt) + CLOCKS_DIFFER_MS;
 
 const superseded = (why: string): Outcome => ({ kind: "done", code: "SUPERSEDED", detail: { why } });

@@ -144,6 +144,15 @@ describe("confirm: refused", () => {
 describe("confirm: a push that the override does not show by 90 s", () => {
   const looks = async (world: Awaited<ReturnType<typeof nudged>>, step: number) => confirm(world.atStep(step), world.context);
 
+  it("is not taken over by what was there before, for which Ready was written again behind an error", async () => {
+    const world = await nudged();
+    world.cluster.set({ status: ready("0", at(40)) });
+    world.wait(90);
+    expect(await looks(world, 2)).toMatchObject({ code: "RENUDGED" });
+    expect(renewIn(world.take())).toMatchObject({ rival: null });
+    await expect(looks(world, LAST)).rejects.toMatchObject({ code: "UNCONFIRMED" });
+  });
+
   it("is nudged once more, since its tag may have been written after its webhook was sent", async () => {
     const world = await nudged();
     for (const step of [0, 1]) expect(await looks(world, step)).toMatchObject({ kind: "deferred" });

@@ -133,7 +133,7 @@ export class DeckhouseModel {
   #unchanged(seen: Override): void {
     this.#backoff.delete(seen.name);
     const { message } = seen.status;
-    if (message !== "Ready" && !this.#cluster.writeStatus(seen, { message: "Ready" })) this.#retry(seen.name);
+    if (message !== "Ready" && !this.#write(seen, { message: "Ready" })) this.#retry(seen.name); // which moves `updatedAt`, and deploys nothing
   }
 
   #refuse(seen: Override): void {
