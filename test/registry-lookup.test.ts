@@ -35,7 +35,7 @@ async function listen(answer: (request: IncomingMessage, response: ServerRespons
 }
 
 interface Options {
-  readonly tags?: Readonly<Record<string, { type: string; body: string; nameless?: true }>>;
+  readonly tags?: Readonly<Record<string, { type: string; body: string; nameless?: true; silentHead?: true }>>;
   readonly challenge?: (host: string) => string;
   /** What Authorization the registry takes. */
   readonly takes?: string;
@@ -60,7 +60,8 @@ async function registryWith({ tags = { main: { type: OCI_MANIFEST, body: manifes
     const found = tags[reference] ?? Object.values(tags).find(({ body }) => digestOf(body) === reference);
     if (!found) return response.writeHead(404).end();
     const named = found.nameless ? {} : { "docker-content-digest": digestOf(found.body) };
-    response.writeHead(200, { "content-type": found.type, ...named });
+    const typed = found.silentHead && request.method === "HEAD" ? {} : { "content-type": found.type };
+    response.writeHead(200, { ...typed, ...named });
     return response.end(request.method === "HEAD" ? undefined : found.body);
   });
   return { host, asked };
@@ -84,6 +85,12 @@ describe("what a tag names", () => {
   it("is what the bytes say where the registry does not", async () => {
     const { host } = await registryWith({ tags: { main: { type: OCI_MANIFEST, body: manifest, nameless: true } } });
     expect(await lookUp(host)()).toEqual({ digest: digestOf(manifest), image: digestOf(manifest) });
+  });
+
+  it("is looked at where a HEAD does not say of what kind it is: it may be an index", async () => {
+    const { host, asked } = await registryWith({ tags: { main: { type: OCI_INDEX, body: index, silentHead: true } } });
+    expect(await lookUp(host)()).toEqual({ digest: digestOf(index), image: child });
+    expect(asked.map((each) => each.split(" ")[0])).toEqual(["HEAD", "GET"]);
   });
 
   it("is the manifest for linux/amd64 where it is an index, as Deckhouse shows it", async () => {

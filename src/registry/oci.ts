@@ -1,6 +1,6 @@
 /**
  * The registry port over the OCI distribution protocol: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
- * One HEAD for a tag; of an index also the index itself, and one token for a repository as long as it lasts.
+ * One HEAD for a tag; of an index, and of what it says no type of, also the manifest itself, and one token for a repository as long as it lasts.
  */
 import { createHash } from "node:crypto";
 import * as z from "zod";
@@ -62,7 +62,8 @@ export class OciRegistry {
     const head = await this.#manifest(place, tag, "HEAD");
     if (head.status === 404) return null;
     const given = head.headers["docker-content-digest"] ?? "";
-    if (DIGEST.test(given) && !isIndex(head)) return { digest: given, image: given };
+    // some registries give a HEAD no type: https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/fetcher.go (headManifest)
+    if (DIGEST.test(given) && MANIFESTS.includes(typeOf(head))) return { digest: given, image: given };
     const whole = await this.#manifest(place, DIGEST.test(given) ? given : tag, "GET");
     if (whole.status === 404) return null; // moved in between
     const digest = digestOf(whole.body);
@@ -107,8 +108,9 @@ export function urlOf({ repository, plainHttp }: Place, rest: string): URL {
   return new URL(`${plainHttp ? "http" : "https"}://${apiHost(host)}/v2/${path.join("/")}/${rest}`);
 }
 
-export const isIndex = ({ headers }: Pick<HttpAnswer, "headers">) =>
-  INDEX_TYPES.has((headers["content-type"] ?? "").split(";")[0]?.trim() ?? "");
+const typeOf = ({ headers }: Pick<HttpAnswer, "headers">) => (headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
+
+export const isIndex = (answer: Pick<HttpAnswer, "headers">) => INDEX_TYPES.has(typeOf(answer));
 
 /**
  * As the library does that Deckhouse pulls with: the first that is for linux/amd64, or that says nothing of its platform.
