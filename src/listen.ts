@@ -29,9 +29,11 @@ export interface Listening {
 /**
  * A delivery is there within seconds or not at all. Node's own limits (a minute, five minutes, looked at every 30 s) would let callers
  * without a secret hold what all bodies may hold together: https://nodejs.org/api/http.html#serverrequesttimeout
- * A connection that only waits stays open longer than a load balancer keeps it (60 s), so that the balancer is the one to close it.
+ * A connection that only waits stays open longer than a load balancer keeps it (60 s), or a sender or proxy written in Go (90 s: Harbor, zot,
+ * Traefik), so that the other is the one to close it: a POST that meets our end is not sent again by Go, and some registries send once.
+ * https://pkg.go.dev/net/http#DefaultTransport
  */
-const PATIENCE = { headersTimeout: 10_000, requestTimeout: 20_000, connectionsCheckingInterval: 5_000, keepAliveTimeout: 65_000 };
+const PATIENCE = { headersTimeout: 10_000, requestTimeout: 20_000, connectionsCheckingInterval: 5_000, keepAliveTimeout: 95_000 };
 /** For requests in hand when we are told to stop: longer than any is worked on, shorter than whoever stops us waits (Docker: 10 s). */
 const GRACE_MS = 2_000;
 

@@ -62,7 +62,7 @@ it("waits for nobody who only holds a connection: ten seconds for the headers, t
   subscribe("http.server.request.start", note);
   onTestFinished(() => void unsubscribe("http.server.request.start", note));
   await post([nothing]);
-  expect(servers).toEqual([expect.objectContaining({ headersTimeout: 10_000, requestTimeout: 20_000, keepAliveTimeout: 65_000 })]);
+  expect(servers).toEqual([expect.objectContaining({ headersTimeout: 10_000, requestTimeout: 20_000, keepAliveTimeout: 95_000 })]);
 });
 
 it("answers 413 while the sender still writes, and goes on", async () => {

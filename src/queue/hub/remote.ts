@@ -7,7 +7,7 @@ import { type HubCall, HubQueue, PATIENCE_MS } from "./client.ts";
 import { type Door, HubJournal } from "./journal.ts";
 import { askHub } from "./transport.ts";
 
-/** Idle connections go before the hub drops them (65 s), and before most NATs forget them. */
+/** Idle connections go before the hub drops them (95 s), and before most NATs forget them. */
 const IDLE_MS = 30_000;
 
 export interface RemoteHub {
