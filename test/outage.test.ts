@@ -64,7 +64,10 @@ function server(answersProbes: boolean) {
   const overrides: ClusterPort = {
     cluster: "dev",
     get: async (name) => ask(name.endsWith("0") ? overrideOf({ name }) : null),
-    annotate: async (override: Override) => ask(override),
+    annotate: async (override: Override, change) => {
+      const kept = Object.entries({ ...override.annotations, ...change }).filter((entry): entry is [string, string] => entry[1] !== null);
+      return ask({ ...override, annotations: Object.fromEntries(kept) });
+    },
     setScanInterval: async (override: Override) => ask(override),
     list: async () => [],
     probe: async () => ask(undefined, true),

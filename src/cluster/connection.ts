@@ -11,6 +11,11 @@ import { cut, isDropped, isUnauthorized } from "./errors.ts";
 // Idle connections go before the API server drops them (90 s in kube-apiserver), so that none is used while it is being closed.
 const IDLE_MS = 45_000;
 const MAX_SOCKETS = 16;
+/**
+ * A patch may take so many times as long: it passes admission, where a webhook that is away holds it for ten seconds before it counts as
+ * passed. https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts
+ */
+const PATCH_PATIENCE = 3;
 
 /** The core group's name. It has a root of its own, /api, which the client knows for each of its kinds alone: 30,000 lines of a bundle. */
 export const CORE = "";
@@ -54,13 +59,15 @@ export class Connection {
     const { createConfiguration, CustomObjectsApi: Api, ServerConfiguration } = this.#library;
     // Not AbortSignal.timeout: its timer would keep every request, long answered, until its time is up.
     const limit = new AbortController();
-    const timer = setTimeout(() => limit.abort(), this.#timeoutMs);
+    let timer: NodeJS.Timeout | undefined;
     const configuration = createConfiguration({
       baseServer: new ServerConfiguration(config.getCurrentCluster()?.server ?? "", {}),
       authMethods: { default: { getName: () => "relay", applySecurityAuthentication: (context) => this.#authenticate(config, context) } },
       promiseMiddleware: [
         {
           pre: async (context) => {
+            const method: string = context.getHttpMethod();
+            timer = setTimeout(() => limit.abort(), this.#timeoutMs * (method === "PATCH" ? PATCH_PATIENCE : 1));
             context.setSignal(limit.signal);
             context.setUrl(asPath(asCore(context.getUrl())));
             return context;

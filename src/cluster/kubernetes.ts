@@ -19,7 +19,7 @@ const EVENTS_NAMESPACE = "default";
 const EVENT_LENGTH = 1024;
 
 /**
- * The ModulePullOverrides and ModuleSources of the cluster that `kubernetes` names. `timeoutMs` holds for each request.
+ * The ModulePullOverrides and ModuleSources of the cluster that `kubernetes` names. `timeoutMs` holds for each request, and three times as long for a patch.
  * For one's own kubeconfig: `{ kind: "kubeconfig", kubeconfig: null, context }`.
  * Makes no request. Throws RelayError CLUSTER_UNAUTHORIZED where the kubeconfig, context or token cannot be read.
  */

@@ -1,5 +1,6 @@
 /** Admission in a real API server: infra/cluster/policy, what the relay's token can no longer do by it and what it still does; and others' webhooks. */
 import type { KubernetesObject } from "@kubernetes/client-node";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:https";
 import { join } from "node:path";
@@ -71,52 +72,47 @@ test("nor does a ModuleSource get another registry by it, and its scan interval 
   expect(await asRelay(named, { spec: { scanInterval: "180s" } })).toContain("patched");
 });
 
-const review = z.object({
-  request: z.object({
-    uid: z.string(),
-    object: z.looseObject({ metadata: z.looseObject({ annotations: z.record(z.string(), z.string()).default({}) }) }),
-  }),
-});
+const annotated = z.looseObject({ metadata: z.looseObject({ annotations: z.record(z.string(), z.string()).default({}) }) });
+const review = z.object({ request: z.object({ uid: z.string(), object: annotated }) });
 
-/** Takes every annotation of the relay out of what is written, as Kyverno or Gatekeeper can: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/ */
-async function startTakingOut(): Promise<void> {
+/** A mutating webhook for every change of an override; what it answers null it never answers. */
+async function startWebhook(name: string, answer: (asked: z.infer<typeof review>["request"]) => object | null): Promise<void> {
   const { ca, cert, key } = await makeCertificates();
   const port = await freePort();
-  const answer = async (body: Promise<unknown>) => {
-    const { uid, object } = review.parse(await body).request;
-    const ours = Object.keys(object.metadata.annotations).filter((name) => name === "renew" || name.startsWith("mpo-relay/"));
-    const patch = ours.map((name) => ({ op: "remove", path: `/metadata/annotations/${name.replaceAll("/", "~1")}` }));
-    const response = { uid, allowed: true, patchType: "JSONPatch", patch: btoa(JSON.stringify(patch)) };
-    return JSON.stringify({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", response });
-  };
   const server = createServer({ cert, key }, (request, response) => {
-    answer(json(request)).then(
-      (text) => response.setHeader("content-type", "application/json").end(text),
-      () => response.writeHead(500).end(),
-    );
+    const send = (body: unknown) => {
+      const said = answer(review.parse(body).request);
+      if (said === null) return;
+      const text = JSON.stringify({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", response: said });
+      response.setHeader("content-type", "application/json").end(text);
+    };
+    json(request)
+      .then(send)
+      .catch(() => response.writeHead(500).end());
   });
   await once(server.listen(port, "127.0.0.1"), "listening");
+  onTestFinished(() => server.closeAllConnections());
   onTestFinished(() => void server.close());
-  const rule = { apiGroups: ["deckhouse.io"], apiVersions: ["*"], operations: ["UPDATE"], resources: ["modulepulloverrides"] };
+  const webhook = {
+    name: `${name}.example.com`,
+    clientConfig: { url: `https://127.0.0.1:${port}/`, caBundle: btoa(ca) },
+    rules: [{ apiGroups: ["deckhouse.io"], apiVersions: ["*"], operations: ["UPDATE"], resources: ["modulepulloverrides"] }],
+    failurePolicy: "Ignore",
+    sideEffects: "None",
+    admissionReviewVersions: ["v1"],
+  };
   const configuration: KubernetesObject & { webhooks: object[] } = {
     apiVersion: "admissionregistration.k8s.io/v1",
     kind: "MutatingWebhookConfiguration",
-    metadata: { name: "takes-out" },
-    webhooks: [
-      {
-        name: "takes.out.example.com",
-        clientConfig: { url: `https://127.0.0.1:${port}/`, caBundle: btoa(ca) },
-        rules: [rule],
-        sideEffects: "None",
-        admissionReviewVersions: ["v1"],
-      },
-    ],
+    metadata: { name },
+    webhooks: [webhook],
   };
   await world.cluster.kube.apply([configuration]);
-  onTestFinished(async () => void (await kubectl("delete", "mutatingwebhookconfiguration", "takes-out")));
+  onTestFinished(async () => void (await kubectl("delete", "mutatingwebhookconfiguration", name)));
 }
 
-test("a success of the API server is no nudge where a mutating webhook took it out", async () => {
+/** Nudges by the relay's own token, each time for another push. */
+async function openNudges() {
   const { server, ca } = world.cluster.kube;
   const secrets: Record<string, string> = { CA: ca, TOKEN: token };
   const overrides = await openKubernetes({
@@ -125,21 +121,44 @@ test("a success of the API server is no nudge where a mutating webhook took it o
     readSecret: async (ref) => secrets[ref.kind === "env" ? ref.name : ""] ?? "",
   });
   onTestFinished(() => overrides.close());
-  const context = { ...fakeContext().context, overrides, now: () => new Date() };
+  const { context } = fakeContext();
+  const own = { ...context, overrides, now: () => new Date(), tuning: { ...context.tuning, cooldownMs: 0 } };
   const tag = (await overrides.get("echo"))?.imageTag ?? "";
-  await startTakingOut();
-  let tries = 0; // until the API server knows of the webhook, its nudges are nudges
-  const error = await eventually("the webhook counts", async () => {
+  const nudge = () => {
+    const key = randomBytes(16).toString("hex");
     const receivedAt = new Date().toISOString();
-    const push = requestOf({
-      tag,
-      key: `aaaaaaaaaa${String(tries++).padStart(2, "0")}`,
-      webhook: `hook-${tries}`,
-      receivedAt,
-      pushedAt: receivedAt,
-    });
-    return renew(push, { ...context, tuning: { ...context.tuning, cooldownMs: 0 } }).then(() => null, toRelayError);
-  });
+    return renew(requestOf({ tag, key, webhook: key, receivedAt, pushedAt: receivedAt }), own);
+  };
+  return { overrides, nudge };
+}
+
+/** Takes every annotation of the relay out of what is written, as Kyverno or Gatekeeper can: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/ */
+function withoutOurs({ uid, object }: z.infer<typeof review>["request"]) {
+  const ours = Object.keys(object.metadata.annotations).filter((name) => name === "renew" || name.startsWith("mpo-relay/"));
+  const patch = ours.map((name) => ({ op: "remove", path: `/metadata/annotations/${name.replaceAll("/", "~1")}` }));
+  return { uid, allowed: true, patchType: "JSONPatch", patch: btoa(JSON.stringify(patch)) };
+}
+
+test("a success of the API server is no nudge where a mutating webhook took it out", async () => {
+  const { overrides, nudge } = await openNudges();
+  await startWebhook("takes-out", withoutOurs);
+  // until the API server knows of the webhook, nudges are nudges
+  const error = await eventually("the webhook counts", () => nudge().then(() => null, toRelayError));
   expect(error).toMatchObject({ code: "FORBIDDEN_BY_POLICY", message: expect.stringContaining("mutating") });
   expect((await overrides.get("echo"))?.annotations).not.toHaveProperty("mpo-relay/key");
+});
+
+test("a webhook that is away holds a nudge for ten seconds, as the API server waits for it, and no longer", async () => {
+  const { nudge } = await openNudges();
+  let asked = 0;
+  await startWebhook("hangs", () => {
+    asked += 1;
+    return null;
+  });
+  const last = await eventually("the webhook counts", async () => {
+    const before = asked;
+    const outcome = await nudge().catch(toRelayError);
+    return asked > before ? outcome : null;
+  });
+  expect(last).toMatchObject({ code: "NUDGED" });
 });
