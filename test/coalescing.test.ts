@@ -132,7 +132,11 @@ it("100 overrides at once are patched at the configured rate", async () => {
     tell: async () => {},
     state: async () => null,
     get: async (name: string) => overrideOf({ name }),
-    annotate: async (override: ReturnType<typeof overrideOf>) => (patches.push(Date.now()), override),
+    annotate: async (override: ReturnType<typeof overrideOf>, change: Readonly<Record<string, string | null>>) => {
+      patches.push(Date.now());
+      const kept = Object.entries({ ...override.annotations, ...change }).filter((entry): entry is [string, string] => entry[1] !== null);
+      return { ...override, annotations: Object.fromEntries(kept) };
+    },
     setScanInterval: async (override: ReturnType<typeof overrideOf>) => override,
     close: () => {},
     channels: fakeChannels().channels,
