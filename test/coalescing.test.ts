@@ -110,10 +110,13 @@ it(
     expect(marks.length).toBeGreaterThan(1);
 
     const stages = new Map<string, Set<string>>();
-    for (const { key, stage } of await here.entries()) stages.set(key, (stages.get(key) ?? new Set()).add(stage));
+    const entries = await here.entries();
+    for (const { key, stage } of entries) stages.set(key, (stages.get(key) ?? new Set()).add(stage));
     const ends = [...stages.values()].map((all) => [...all].filter((stage) => ENDED.has(stage)).join(" and "));
-    expect(ends.filter((end) => end === "NUDGED")).toHaveLength(marks.length);
-    expect(ends.filter((end) => end === "JOINED")).toHaveLength(1000 - marks.length);
+    // a second nudge of the same push is a mark more, and no push more
+    const again = entries.filter(({ stage }) => stage === "RENUDGED").length;
+    expect(ends.filter((end) => end === "NUDGED")).toHaveLength(marks.length - again);
+    expect(ends.filter((end) => end === "JOINED")).toHaveLength(1000 - marks.length + again);
     await here.stop();
     await world.stop();
   },
