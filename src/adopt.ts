@@ -9,7 +9,7 @@ import { unlessChanged } from "./conflict.ts";
 import type { RenewRequest } from "./event.ts";
 import { type Act, entryOf, type NewEntry, type Note } from "./journal/journal.ts";
 import type { Observer } from "./observe.ts";
-import { type Detail, toRelayError } from "./outcome.ts";
+import { type Detail, RelayError, toRelayError } from "./outcome.ts";
 
 /** No webhook can have this name, so that nothing takes an act of the relay's own for a delivery. */
 const BY_RELAY = "(mpo-relay adopt)";
@@ -146,9 +146,20 @@ export async function writeChange(
     const patched = await (interval === undefined
       ? overrides.annotate(seen, annotations)
       : overrides.setScanInterval(seen, interval, annotations));
+    if (patched && !isKept(patched, annotations)) {
+      // a long interval that nobody knows to be ours would never be put back
+      if (interval !== undefined) await overrides.setScanInterval(patched, seen.scanInterval, {});
+      throw new RelayError("FORBIDDEN_BY_POLICY", NOT_KEPT);
+    }
     return patched && { seen, plan };
   });
 }
+
+const NOT_KEPT =
+  "the API server took the patch, and the override does not hold the relay's mark: a mutating admission policy or webhook takes annotations out; the scan interval was put back";
+
+const isKept = ({ annotations }: Override, wanted: Change["annotations"]) =>
+  Object.entries(wanted).every(([name, value]) => (annotations[name] ?? null) === value);
 
 interface Acted {
   readonly cluster: string;

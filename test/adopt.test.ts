@@ -195,6 +195,26 @@ describe("after a push", () => {
     expect(cluster.patches).toHaveLength(1);
   });
 
+  it("puts the interval back where a policy takes our mark out, and tells it: nobody would know that it is ours", async () => {
+    const { context, cluster, read, interval, alarms, noted } = relay(pushed());
+    const { overrides } = cluster;
+    const emptied: typeof overrides = {
+      ...overrides,
+      async setScanInterval(override, wanted, annotations) {
+        const patched = await overrides.setScanInterval(
+          override,
+          wanted,
+          Object.fromEntries(Object.entries(annotations).map(([name]) => [name, null])),
+        );
+        return patched;
+      },
+    };
+    await adoptAfter(requestOf(), read(), { ...context, overrides: emptied });
+    expect(interval()).toBe("15s");
+    expect(alarms).toMatchObject([{ code: "SCAN_INTERVAL", why: expect.stringContaining("mutating") }]);
+    expect(noted).toEqual([]);
+  });
+
   it("leaves what a person nudged", async () => {
     const { context, cluster, read } = relay(pushed());
     await adoptAfter(requestOf({ webhook: "(mpo-relay renew)" }), read(), context);
