@@ -170,6 +170,15 @@ describe("the two alerts of alarms", () => {
   });
 });
 
+const BY_SYMPTOM = "A push does not arrive";
+/** Answers that nobody is given who asks for a push that did not arrive: of release channels, of no push, or on the way only. */
+const UNASKED = new Set(
+  (
+    "RESCAN_OFF OVERRIDDEN NO_SOURCE RESCAN_UNSUPPORTED RESCAN_REFUSED RESCANNED RELEASE_DEPLOYED RELEASE_PENDING NO_RELEASE " +
+    "HANDSHAKE REPEATED UNWATCHED"
+  ).split(" "),
+);
+
 describe("the runbook", () => {
   const pages = pagesOf();
   const titles = pages.map(({ title }) => title);
@@ -179,7 +188,7 @@ describe("the runbook", () => {
 
   it("has a page for each alarm and for each alert that is none, and no page is for nothing", () => {
     expect(alertsOf().filter(isOfCodes)).toHaveLength(2);
-    expect(titles.toSorted()).toEqual([...codes, ...ofAlerts.map(({ alert }) => alert)].toSorted());
+    expect(titles.toSorted()).toEqual([...codes, ...ofAlerts.map(({ alert }) => alert), BY_SYMPTOM].toSorted());
   });
 
   it("is where alerts and alarm lines say that it is", () => {
@@ -201,6 +210,15 @@ describe("the runbook", () => {
       [...text.matchAll(/\bcode: "(\w+)"|test\.each\(\[("[A-Z_", ]+")\]/g)].flatMap(([, code, each]) => code ?? each?.match(/\w+/g) ?? []),
     );
     expect([...caused].toSorted()).toEqual([...codes].toSorted());
+  });
+
+  it("has first what to do where nothing has rung: each answer in its table is one that there is, and each that a history may end with is there", () => {
+    const [{ title, text } = { title: "", text: "" }] = pages;
+    expect(title).toBe(BY_SYMPTOM);
+    const rows = [...text.matchAll(/^\| (.+?) \|/gm)].map(([, answer = ""]) => answer);
+    const named = new Set(rows.flatMap((answer) => [...answer.matchAll(/`([A-Z_]+)`/g)].map(([, each = ""]) => each)));
+    expect([...named].filter((each) => !isErrorCode(each) && !outcomes.has(each))).toEqual([]);
+    expect([...outcomes].filter((each) => !named.has(each) && !UNASKED.has(each))).toEqual([]);
   });
 
   it("names commands and outcomes that there are", async () => {

@@ -209,6 +209,11 @@ describe("the API server", () => {
         await push();
       },
       says: [/^\[1\] [\s\S]*no/, APPLIED],
+      remedy: async () => {
+        await eventually("the page's way to be sooner", async () =>
+          (await desk().shell("mpo-relay renew $MODULE --cluster $CLUSTER --wait")).startsWith("[0]") ? true : null,
+        );
+      },
     }));
 
   test("EVENTS_UNAVAILABLE: the role for Events is deleted", () =>

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { openTrial, SWEEPING } from "./oncall-shared.ts";
-import { PIPELINES, REGISTRY } from "./oncall.ts";
+import { PIPELINES, PUSHED, REGISTRY } from "./oncall.ts";
 import { freePort } from "./parts/child.ts";
 import { eventually } from "./wait.ts";
 
@@ -127,6 +127,22 @@ describe("deliveries", () => {
     await sleep(1_500);
     await desk().expectPickedUp();
     expect(await desk().alarms()).toEqual([]);
+  });
+
+  test("A push does not arrive: it is of another tag than the override follows, and nothing rings", async () => {
+    await desk().serve({ lookUp: true });
+    const { crane, image } = desk().world;
+    await crane.push(image(PUSHED).replace(/:main$/, ":elsewhere"));
+    const page = "A push does not arrive";
+    const answer = /^\[0\] [\s\S]*echo:elsewhere .*TAG_DIFFERS .*follows main/;
+    await eventually("the page's history tells", async () => (answer.test((await desk().follow(page))[0] ?? "") ? true : null));
+    expect(await desk().follow(page)).toEqual([
+      expect.stringMatching(answer),
+      expect.stringMatching(/^\[\d\] [\s\S]*echo/),
+      expect.stringMatching(/^\[\d\] [\s\S]*configuration/),
+    ]);
+    expect(await desk().alarms()).toEqual([]);
+    await desk().expectPickedUp();
   });
 
   test("KEYS_UNAVAILABLE: an issuer cannot be reached", async () => {

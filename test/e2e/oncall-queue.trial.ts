@@ -21,6 +21,7 @@ import { serveRelay } from "./relay.ts";
 import { SMALL, VOLUME } from "./shipped.ts";
 import { eventually } from "./wait.ts";
 
+const FULL = /^\[0\] [\s\S]*100%/;
 const MINUTES = Number(process.env["ONCALL_MINUTES"] ?? 2);
 const { desk, push, emptied, deny, allow } = openTrial();
 
@@ -153,7 +154,7 @@ describe("the queue", () => {
           return (await desk().alarms()).length > 0 ? true : null;
         });
       },
-      says: [/^\[\d\]/, /^\[0\] [\s\S]*100%/],
+      says: code === "QUEUE_UNAVAILABLE" ? [/^\[1\] [\s\S]*\(0 %\) free on the volume/, FULL, /^\[0\] [\s\S]*filler/] : [/^\[\d\]/, FULL],
       remedy: () => rm(filler),
     });
   });

@@ -116,6 +116,7 @@ export async function openDesk(options: Parameters<typeof startWorld>[0]): Promi
     MODULE: PUSHED,
     SOURCE,
     DATA: VOLUME,
+    TOKEN: join(folder, "token"),
     RELAY: world.relayUrl,
     ADMIN: admin,
   };

@@ -2,7 +2,14 @@ import { type Hook, lines, MANIFEST, type RegistrySetup, type Sample, type Sampl
 
 export const distribution: RegistrySetup = {
   checked: "tried with 2.8.2 and 3.1.2",
-  paste: (hook) => [{ kind: "file", where: "the registry's config.yml; restart it", text: endpoints(hook) }],
+  paste: (hook) => [
+    {
+      kind: "file",
+      where:
+        "the registry's config.yml; restart it. It forgets what it had not delivered: `mpo-relay sweep`, or `renew` of each module, makes up for it",
+      text: endpoints(hook),
+    },
+  ],
   sample: notification,
 };
 

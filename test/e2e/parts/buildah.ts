@@ -69,7 +69,7 @@ export async function openBuildah(): Promise<Buildah> {
   return {
     nodeImage: async (addons) => {
       const root = at("node");
-      const programs = [await realpath(process.execPath), "/usr/bin/env", "/bin/sh", "/bin/df"];
+      const programs = [await realpath(process.execPath), "/usr/bin/env", "/bin/sh", "/bin/df", "/bin/du"];
       const linked = await Promise.all([...programs, ...addons].map((each) => run("ldd", [each])));
       const libraries = linked.flatMap((text) => text.match(/\/\S+(?= \()/g) ?? []);
       for (const file of new Set([...programs.slice(1), ...libraries])) {
