@@ -151,7 +151,7 @@ function pickedUp(request: RenewRequest, status: OverrideStatus, look: Look, now
  */
 async function startWatch(request: RenewRequest, status: OverrideStatus, look: Look, context: ConfirmContext): Promise<boolean> {
   const state = await context.overrides.state(request.module).catch(() => "unknown" as const);
-  if (state === null) return false;
+  if (state === null || (state !== "unknown" && state.isReady === null)) return false;
   const step = Math.min(WATCH_FIRST_LOOK, context.tuning.looksMs.length - 1);
   const next: Look = { ...look, step, digest: status.imageDigest, pickedUpAt: context.now().toISOString() };
   const record: RenewRequest = { ...request, attempt: 0, notBefore: null, refusedSince: null, look: next };

@@ -20,12 +20,12 @@ export async function watch(record: RenewRequest, context: WatchContext): Promis
   const isLast = look.step >= lastStep(context);
   const state = await context.overrides.state(record.module).catch((thrown: unknown) => toRelayError(thrown));
   if (state instanceof RelayError && !isLast) return nextLook(record, look, context);
-  if (state === null || state instanceof RelayError) {
+  if (state === null || state instanceof RelayError || state.isReady === null) {
     await context.adopt?.(record, override); // it was picked up, and more will not be known
     return {
       kind: "done",
       code: "UNWATCHED",
-      detail: { why: state === null ? "the Module does not say" : `the Module cannot be read: ${state.message}` },
+      detail: { why: state instanceof RelayError ? `the Module cannot be read: ${state.message}` : "the Module does not say" },
     };
   }
   const detail = {

@@ -422,8 +422,10 @@ describe("confirm: whether the module comes up", () => {
   it("ends without a word where the Module never says, or the next push followed", async () => {
     const world = await pickedUp();
     expect(await watch(world.atStep(4), world.context)).toMatchObject({ code: "UNWATCHED" });
-    world.cluster.setState(null);
-    expect(await watch(world.atStep(2), world.context)).toMatchObject({ code: "UNWATCHED" });
+    for (const silent of [null, { source: "test", isReady: null, isBroken: false, message: "" }]) {
+      world.cluster.setState(silent);
+      expect(await watch(world.atStep(2), world.context)).toMatchObject({ code: "UNWATCHED", detail: { why: "the Module does not say" } });
+    }
     world.cluster.setState(fine);
     world.wait(600);
     await renew(requestOf({ key: "bbbbbbbbbbbb", webhook: "other" }), world.context);
@@ -436,6 +438,9 @@ describe("confirm: whether the module comes up", () => {
     const world = await nudged();
     world.cluster.set({ status: ready("a") });
     world.take();
+    expect(await confirm(world.record, world.context)).toMatchObject({ code: "PICKED_UP" });
+    expect(world.take()).toEqual([]);
+    world.cluster.setState({ source: "test", isReady: null, isBroken: false, message: "" }); // it tells where it comes from, and no more
     expect(await confirm(world.record, world.context)).toMatchObject({ code: "PICKED_UP" });
     expect(world.take()).toEqual([]);
   });

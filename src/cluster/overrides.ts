@@ -42,10 +42,13 @@ export interface OverrideEvent {
   readonly id: string;
 }
 
-/** What a Module says of itself (Deckhouse v1.66 on). `message` is empty where all is well; `source` is the ModuleSource that it comes from. */
+/**
+ * What a Module says of itself. `source` is the ModuleSource that it comes from; `message` is empty where all is well.
+ * `isReady` null: it does not say how it is, as before Deckhouse v1.66.
+ */
 export interface ModuleState {
   readonly source: string | null;
-  readonly isReady: boolean;
+  readonly isReady: boolean | null;
   readonly isBroken: boolean;
   readonly message: string;
 }

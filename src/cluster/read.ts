@@ -91,18 +91,22 @@ export function readList(answer: unknown, apiVersion: Override["apiVersion"]): O
 // https://github.com/deckhouse/deckhouse/blob/main/deckhouse-controller/crds/module.yaml
 const state = z.looseObject({
   properties: z.looseObject({ source: text }).nullish(),
-  status: z.looseObject({
-    phase: z.string(),
-    conditions: z.array(z.looseObject({ type: z.string(), status: z.string(), message: text })).default([]),
-  }),
+  status: z
+    .looseObject({
+      phase: z.string(),
+      conditions: z.array(z.looseObject({ type: z.string(), status: z.string(), message: text })).default([]),
+    })
+    .nullish()
+    .catch(null),
 });
 
-/** null: a Module that says nothing, as before v1.66. */
+/** null: a Module that says nothing. Before v1.66 it has no phase, and says no more than where it comes from. */
 export function readState(answer: unknown): ModuleState | null {
   const read = state.safeParse(answer);
   if (!read.success) return null;
-  const { phase, conditions } = read.data.status;
   const source = read.data.properties?.source ?? null;
+  if (!read.data.status) return source === null ? null : { source, isReady: null, isBroken: false, message: "" };
+  const { phase, conditions } = read.data.status;
   const ready = conditions.find(({ type }) => type === "IsReady");
   const isReady = ready?.status === "True" && phase === "Ready";
   return { source, isReady, isBroken: phase === "Error", message: isReady ? "" : (ready?.message ?? phase) };

@@ -32,11 +32,14 @@ async function lookAtOverrides(name: string, sight: Sight, around: Surroundings)
   const bySource =
     unsure.length === 0
       ? ""
-      : `; whether ${listed(unsure)} ${unsure.length === 1 ? "comes" : "come"} from one of them nobody says (a source has no \`name\`, or the Module tells none, as before Deckhouse v1.66): their pushes count by name and tag`;
+      : `; whether ${listed(unsure)} ${unsure.length === 1 ? "comes" : "come"} from one of them nobody says (a source has no \`name\`, or the Module tells none): their pushes count by name and tag`;
+  const count = `${served} of ${counted(all.length, "override")} served by a source of the configuration${bySource}`;
   return [
     around.config.sources.length === 0
       ? ok(where, `${counted(all.length, "override")}; this file names no sources, so the edge's file says which are served`)
-      : ok(where, `${served} of ${counted(all.length, "override")} served by a source of the configuration${bySource}`),
+      : served === 0 && unsure.length > 0
+        ? warning("OVERRIDE_UNSURE", where, count, UNSURE_TODO)
+        : ok(where, count),
     ...unserved.map(({ why, todo, overrides: some }) =>
       warning("OVERRIDE_UNSERVED", where, `no push renews ${listed(some.map(taggedName).toSorted())}: ${why}`, todo),
     ),
@@ -46,6 +49,9 @@ async function lookAtOverrides(name: string, sight: Sight, around: Surroundings)
     ...silentIn(name, overrides, around),
   ];
 }
+
+const UNSURE_TODO =
+  "write the ModuleSource's `name` at each source (kubectl get modulesources); where they have one, kubectl get module NAME -o jsonpath={.properties.source} tells whether it is one of them";
 
 const taggedName = ({ name, imageTag }: Override) => `${name}:${imageTag}`;
 
