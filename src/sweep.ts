@@ -130,22 +130,33 @@ async function look(override: Override, context: LookContext): Promise<SweepRow>
     }
   }
   if (trouble !== null) return as("unknown", { why: trouble });
-  if (!wanted) return as("unknown", { why: `the registry has no ${imageOf(source, override.name, override.imageTag)}` });
+  if (!wanted) return missing(override, source, context);
   return behind(override, wanted.source, wanted.resolved, context);
 }
 
-/** Where several sources of the configuration may hold the module, the Module's own word decides; without it all of them are looked at. */
-async function ownSources(
-  override: Override,
-  { cluster, sources, overrides }: LookContext,
-): Promise<{ sources: SourceConfig[]; why: string }> {
-  const found = sourcesOf(override, cluster, sources);
-  if (found.length === 0) return { sources: [], why: "no source of the configuration holds this module and tag for this cluster" };
-  if (found.length === 1) return { sources: found, why: "" };
-  const active = await overrides.state(override.name).then(
+/** Its Module may come from elsewhere, where the image is: asked only now, since most images are there. */
+async function missing(override: Override, source: SourceConfig, context: LookContext): Promise<SweepRow> {
+  const active = await activeSourceOf(override, context);
+  const from = `its Module comes from ModuleSource ${active}`;
+  const isElsewhere = active !== null && !context.sources.some(({ name }) => name === active);
+  if (isElsewhere && source.name !== null) return row(context, override, "unserved", { why: `${from}, which is none of \`sources\`` });
+  const absent = `the registry has no ${imageOf(source, override.name, override.imageTag)}`;
+  return row(context, override, "unknown", { source, why: isElsewhere ? `${absent}; ${from}` : absent });
+}
+
+const activeSourceOf = ({ name }: Override, { overrides }: Pick<LookContext, "overrides">): Promise<string | null> =>
+  overrides.state(name).then(
     (state) => state?.source ?? null,
     () => null,
   );
+
+/** Where several sources of the configuration may hold the module, the Module's own word decides; without it all of them are looked at. */
+async function ownSources(override: Override, context: LookContext): Promise<{ sources: SourceConfig[]; why: string }> {
+  const { cluster, sources } = context;
+  const found = sourcesOf(override, cluster, sources);
+  if (found.length === 0) return { sources: [], why: "no source of the configuration holds this module and tag for this cluster" };
+  if (found.length === 1) return { sources: found, why: "" };
+  const active = await activeSourceOf(override, context);
   const own = active === null ? found : found.filter(({ name }) => name === null || name === active);
   return { sources: own, why: `its active source is ${active}, which the configuration does not name` };
 }

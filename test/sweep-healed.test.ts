@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as z from "zod";
 import { sweepCommand } from "../src/cli/sweep.ts";
 import { loadConfig } from "../src/config.ts";
+import { nudgeAnnotations } from "../src/nudge.ts";
 import { startRelay } from "../src/relay.ts";
 import { kubernetesPort } from "../src/sandbox/deckhouse-kubernetes.ts";
 import { startDeckhouse } from "../src/sandbox/deckhouse.ts";
@@ -13,7 +14,7 @@ import { type KubernetesApi, startKubernetesApi } from "../src/sandbox/kubernete
 import { pushImage, resolveDigest } from "../src/sandbox/registry-client.ts";
 import { type Registry, startRegistry } from "../src/sandbox/registry.ts";
 import { runCommand } from "./support/cli.ts";
-import { fakeObserver } from "./support/relay.ts";
+import { fakeObserver, requestOf } from "./support/relay.ts";
 import { waited } from "./support/wait.ts";
 
 const MPO = "modulepulloverrides";
@@ -137,6 +138,18 @@ describe("a push that nobody tells of", () => {
     expect(held("echo")).not.toBe(digest);
     await configured("20s");
     expect(await sweep()).toMatchObject({ exitCode: 3, out: expect.stringContaining("dev: 1 queued, and nudged in 3 s unless") });
+  });
+
+  it("counts by hand as behind, since it would be queued, also where its last delivery is young: a mirror could be late", async () => {
+    const { file } = await start("off");
+    const delivered = requestOf({ digest: String(held("echo")), receivedAt: new Date().toISOString() });
+    const { renew: _, ...marks } = nudgeAnnotations(delivered, 0, null, new Date()); // as after Deckhouse has looked
+    api.store.patch(MPO, "echo", { metadata: { annotations: marks } });
+    await pushImage(registry.url, `${PATH}/echo`, "main");
+    const { exitCode, out } = await runCommand((terminal) => sweepCommand(terminal), ["--config", file, "--dry-run"]);
+    expect(exitCode).toBe(3);
+    expect(out).toMatch(/echo:main +behind .* that of a later push, or of a mirror that is late/);
+    expect(out).toMatch(/polling 1, behind 1, unserved 0, unknown 0\ndev: 1 would be queued$/m);
   });
 
   it("cannot be told where the registry does not answer: 1, and where no cluster can be reached: 2", async () => {

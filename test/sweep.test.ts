@@ -112,6 +112,31 @@ describe("with several sources of one module", () => {
     expect(await one(contextOf([], names, { sources, overrides }))).toMatchObject({ state });
   });
 
+  it.each<[string, SourceConfig, string | null, string, RegExp]>([
+    [
+      "named by its Module: unserved",
+      source,
+      "payments",
+      "unserved",
+      /^its Module comes from ModuleSource payments, which is none of `sources`$/,
+    ],
+    ["which its Module names as well", source, "test", "unknown", /^the registry has no \S+echo:main$/],
+    ["of which its Module says nothing", source, null, "unknown", /^the registry has no \S+echo:main$/],
+    [
+      "without a name",
+      { ...source, name: null },
+      "payments",
+      "unknown",
+      /^the registry has no \S+echo:main; its Module comes from ModuleSource payments$/,
+    ],
+  ])("an image that is not there, below the one source that may hold it, %s", async (_what, only, active, state, why) => {
+    const overrides = {
+      list: async () => [overrideOf()],
+      state: async () => (active === null ? null : { source: active, isReady: null, isBroken: false, message: "" }),
+    };
+    expect(await one(contextOf([], {}, { sources: [only], overrides }))).toMatchObject({ state, why: expect.stringMatching(why) });
+  });
+
   it("one of which does not answer, and the other has something else: nobody knows", async () => {
     const away = new RelayError("REGISTRY_UNAVAILABLE", "away", { retryAfterSeconds: 60 });
     expect(await one(contextOf([overrideOf()], { [ECHO]: NEW, [`${other.repo}/echo`]: away }, { sources }))).toMatchObject({

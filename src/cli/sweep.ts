@@ -102,11 +102,14 @@ async function sweepOne(cluster: string, config: RelayConfig, registry: Registry
       patience,
     );
     const silent = hearings.flatMap(({ source, missed }) => (missed.length > 0 ? [nameOf(source)] : []));
-    return { ...swept, cluster, silent, queued: options.dryRun ? 0 : requests.length, graceMs };
+    return { ...swept, rows: swept.rows.map(asCounted), cluster, silent, queued: options.dryRun ? 0 : requests.length, graceMs };
   } finally {
     overrides.close();
   }
 }
+
+/** What is queued is behind for whoever asks, also where the metrics wait for a mirror that may be late. */
+const asCounted = (row: SweepRow): SweepRow => (row.request === null ? row : { ...row, state: "behind" });
 
 async function store(
   cluster: string,
