@@ -11,8 +11,8 @@ import { CLOCKS_DIFFER_MS, MIRROR_LATE_MS, SILENT_AFTER_MS, SWEEP_AGAIN_MS, SWEE
 import { type Nudge, nudgeOf } from "./nudge.ts";
 import { oddText } from "./odd.ts";
 import { type SweepState, toRelayError } from "./outcome.ts";
+import { activeSourceOf, ownSources } from "./own-sources.ts";
 import type { Registry, Resolved } from "./registry/registry.ts";
-import { sourcesOf } from "./silence.ts";
 import { adviceOn, verdictOf } from "./status.ts";
 
 export interface SweepRow {
@@ -142,23 +142,6 @@ async function missing(override: Override, source: SourceConfig, context: LookCo
   if (isElsewhere && source.name !== null) return row(context, override, "unserved", { why: `${from}, which is none of \`sources\`` });
   const absent = `the registry has no ${imageOf(source, override.name, override.imageTag)}`;
   return row(context, override, "unknown", { source, why: isElsewhere ? `${absent}; ${from}` : absent });
-}
-
-const activeSourceOf = ({ name }: Override, { overrides }: Pick<LookContext, "overrides">): Promise<string | null> =>
-  overrides.state(name).then(
-    (state) => state?.source ?? null,
-    () => null,
-  );
-
-/** Where several sources of the configuration may hold the module, the Module's own word decides; without it all of them are looked at. */
-async function ownSources(override: Override, context: LookContext): Promise<{ sources: SourceConfig[]; why: string }> {
-  const { cluster, sources } = context;
-  const found = sourcesOf(override, cluster, sources);
-  if (found.length === 0) return { sources: [], why: "no source of the configuration holds this module and tag for this cluster" };
-  if (found.length === 1) return { sources: found, why: "" };
-  const active = await activeSourceOf(override, context);
-  const own = active === null ? found : found.filter(({ name }) => name === null || name === active);
-  return { sources: own, why: `its active source is ${active}, which the configuration does not name` };
 }
 
 /** One of its versions shows the digest of an index itself, the others that of its manifest for linux/amd64. */

@@ -16,7 +16,7 @@ const LAYERS: readonly (readonly [string, RegExp])[] = [
   ["ports", /^src\/(?:queue\/queue|cluster\/(?:channels|overrides)|journal\/journal|registry\/registry)\.ts$/],
   [
     "rules",
-    /^src\/(?:(?:admit|adoption|auth|bodies|body|circuit|config|conflict|copies|crashes|interval|limiter|match|nudge|observe|odd|oidc|pace|patience|reasons|refusals|respell|secrets|settle|sign|silence|ssm|status|story|token-end|told|unparsed)\.ts$|(?:config|metrics|providers)\/)/,
+    /^src\/(?:(?:admit|adoption|auth|bodies|body|circuit|config|conflict|copies|crashes|interval|limiter|match|nudge|observe|odd|oidc|own-sources|pace|patience|reasons|refusals|respell|secrets|settle|sign|silence|ssm|status|story|token-end|told|unparsed)\.ts$|(?:config|metrics|providers)\/)/,
   ],
   ["use cases", /^src\/(?:adopt|receive|redrive|release|renew|rescan|confirm|pushes|sweep|watch)\.ts$/],
   ["drivers", /^src\/(?:app|consume|runs|look|secret-watch|expiry|inbox|sweeper|take|worker)\.ts$/],
