@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { request } from "node:http";
+import { createServer, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -198,6 +198,42 @@ describe("a folder, whoever owns it", () => {
     const folder = temporary();
     const store = openEmbedded(folder);
     await expect(openFolder(folder, "dev")).rejects.toMatchObject({ message: expect.stringMatching(/is in use by another process/) });
+    await store.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  it("is lent by an owner whose volume is full: what lies there is seen, and nothing can be stored", async () => {
+    const folder = temporary();
+    const store = openEmbedded(folder, { maxBytes: 256 * 1024 });
+    const hub = await serveHub(store);
+    const records = [{ body: "x".repeat(10_000) }];
+    const fill = async (): Promise<number> =>
+      store
+        .queue("dev")
+        .send(records)
+        .then(fill, () => 0);
+    await fill();
+    await expect(store.queue("dev").ready()).rejects.toMatchObject({ code: "QUEUE_UNAVAILABLE" });
+    const guest = await openFolder(folder, "dev");
+    expect((await guest.depth()).records).toBeGreaterThan(0);
+    expect(await guest.deadLetters.count()).toBe(0);
+    await expect(guest.send(records)).rejects.toMatchObject({ code: "QUEUE_UNAVAILABLE" });
+    await guest.close();
+    await hub.close();
+    await store.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  it("by an owner that runs and gives no answer is not called in use: what to look at is said", async () => {
+    const folder = temporary();
+    const store = openEmbedded(folder);
+    const broken = createServer((_, reply) => void reply.writeHead(500).end("no"));
+    await new Promise<void>((resolve) => broken.listen(join(folder, "relay.sock"), resolve));
+    await expect(openFolder(folder, "dev")).rejects.toMatchObject({
+      code: "QUEUE_UNAVAILABLE",
+      message: expect.stringMatching(/the relay that runs on it does not answer: .*status 500.*mpo-relay doctor/),
+    });
+    broken.close();
     await store.close();
     rmSync(folder, { recursive: true });
   });

@@ -3,17 +3,20 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type EmbeddedStore, FolderInUse, openEmbedded, peekEmbedded } from "./embedded.ts";
-import { FILES } from "./embedded/folder.ts";
+import { toRelayError } from "../outcome.ts";
+import { FILES, refusal } from "./embedded/folder.ts";
 import { openHub, serveHub } from "./hub.ts";
 import type { Queue } from "./queue.ts";
 
 /** Owners that serve nothing hold the lock for moments only. */
 const TRIES = 20;
 const PAUSE_MS = 100;
+const HANGS_MS = 5_000;
 
 /**
  * The queue of that name, by the socket of the folder's owner; where nobody owns the folder, this process does until `close`.
- * Creates nothing. Throws QUEUE_UNAVAILABLE: no queue there, damaged, or an owner that does not answer.
+ * Creates nothing. Throws QUEUE_UNAVAILABLE: no queue there, damaged, or an owner that does not answer. One whose volume is full answers:
+ * what lies there can be looked at, and each call that would store something throws.
  */
 export async function openFolder(folder: string, name: string): Promise<Queue> {
   for (let tries = 1; ; tries++) {
@@ -22,8 +25,9 @@ export async function openFolder(folder: string, name: string): Promise<Queue> {
     } catch (thrown) {
       if (!(thrown instanceof FolderInUse)) throw thrown;
       const guest = openHub({ socketPath: join(folder, FILES.socket), queue: name });
-      if (await answersNow(guest)) return guest;
-      if (tries === TRIES) throw thrown;
+      const trouble = await troubleWith(guest);
+      if (trouble === null) return guest;
+      if (tries === TRIES || trouble.hangs) throw existsSync(join(folder, FILES.socket)) ? silent(folder, trouble.why) : thrown;
     }
     await sleep(PAUSE_MS);
   }
@@ -67,12 +71,21 @@ async function own(store: EmbeddedStore, name: string): Promise<Queue> {
   }
 }
 
-async function answersNow(guest: Queue): Promise<boolean> {
+/** null: it answers. Whether it can store is for whoever stores. `hangs`: another try would wait for as long again. */
+async function troubleWith(guest: Queue): Promise<{ readonly why: string; readonly hangs: boolean } | null> {
+  const sentAt = Date.now();
   try {
-    await guest.ready();
-    return true;
-  } catch {
+    await guest.depth();
+    return null;
+  } catch (thrown) {
     await guest.close();
-    return false;
+    return { why: toRelayError(thrown).message, hangs: Date.now() - sentAt >= HANGS_MS };
   }
 }
+
+const silent = (folder: string, why: string) =>
+  refusal(
+    folder,
+    `the relay that runs on it does not answer: ${why}`,
+    "Is its volume full, or does it hang? mpo-relay doctor and its log tell",
+  );
