@@ -226,6 +226,19 @@ it("what the running relay did not take, by its own counts", async () => {
   expect(await found(refused, taken(1))).toEqual(["warning DELIVERIES_REFUSED webhooks.registry"]);
   const others = [series("other", "refused", "UNKNOWN_WEBHOOK", 1), series("registry", "skipped", "UNKNOWN_HOST", 1)];
   expect(await found(...others)).toEqual(["warning UNKNOWN_HOST webhooks.registry", "warning DELIVERIES_REFUSED webhooks"]);
+  const [lost, zero] = [series("(other)", "refused", "UNKNOWN_WEBHOOK", 2), series("registry", "refused", "AUTH_FAILED", 0)];
+  expect(await found(lost, zero)).toEqual(["error DELIVERIES_REFUSED webhooks"]);
+  expect(await found(lost, zero, taken(1))).toEqual(["warning DELIVERIES_REFUSED webhooks"]);
+  const foreign = series("registry", "skipped", "OTHER_REPOSITORY", 4);
+  expect(await found(foreign, taken(0))).toEqual(["warning OTHER_REPOSITORY webhooks.registry"]);
+  expect(await found(foreign, taken(1))).toEqual([]); // of a registry that tells of all its repositories
+  expect((await clinic.examine()).findings).toContainEqual(
+    expect.objectContaining({
+      level: "ok",
+      where: "webhooks.registry",
+      what: expect.stringMatching(/^since the relay started 4 pushes lay below no source, 1 did/),
+    }),
+  );
   clinic.config["admin"] = 2; // nobody
   expect(await found(refused)).toEqual([]);
 });

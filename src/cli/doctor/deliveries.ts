@@ -30,6 +30,8 @@ function lookAtDeliveries(counts: readonly Count[], { config: { webhooks }, same
     const refused = sumOf(({ webhook, reason }) => webhook === name && reason === "AUTH_FAILED");
     const taken = sumOf(({ webhook, decision }) => webhook === name && TAKEN.has(decision));
     const strange = sumOf(({ webhook, reason }) => webhook === name && reason === "UNKNOWN_HOST");
+    const foreign = sumOf(({ webhook, reason }) => webhook === name && reason === "OTHER_REPOSITORY");
+    const queued = sumOf(({ webhook, decision }) => webhook === name && decision === "queued");
     const say = taken === 0 ? failure : warning;
     const todo = `has the registry the secret that is read here, and is it of the kind \`provider: ${provider}\`? mpo-relay webhook ${name} --url …${same} prints what it must hold. Strangers are refused so, too`;
     return [
@@ -53,18 +55,30 @@ function lookAtDeliveries(counts: readonly Count[], { config: { webhooks }, same
               "if it is the same registry, write that host and path into `aliases` of its source: the relay's log names it (UNKNOWN_HOST)",
             ),
           ]),
+      ...(foreign === 0 ? [] : [elsewhereFinding(where, foreign, queued)]),
     ];
   });
   const lost = sumOf(({ reason }) => reason === "UNKNOWN_WEBHOOK");
-  const names = listed(Object.keys(webhooks).map((name) => `/hooks/${name}`));
-  const elsewhere = warning(
-    "DELIVERIES_REFUSED",
-    "webhooks",
-    `since the relay started ${counted(lost, "call")} went to a webhook that is not there`,
-    `compare the address in the registry: there is ${names}. Strangers try other names`,
-  );
-  const all = [...findings, ...(lost === 0 ? [] : [elsewhere])];
+  const unheard = Object.keys(webhooks).filter((name) => sumOf(({ webhook }) => webhook === name) === 0);
+  const all = [...findings, ...(lost === 0 ? [] : [lostFinding(lost, Object.keys(webhooks), unheard)])];
   return all.length === 0 && counts.length > 0 ? [ok("webhooks", "every delivery since the relay started was let in")] : all;
+}
+
+/** A registry may tell of all that it holds: of a webhook of which some pushes are ours the number alone is told. */
+function elsewhereFinding(where: string, foreign: number, queued: number): Finding {
+  const what = `since the relay started ${counted(foreign, "push", "pushes")} lay below no source, ${queued} did`;
+  if (queued > 0) return ok(where, `${what}: well where the registry tells of other repositories, too; else a source is missing`);
+  const todo = "is a source missing, or its `repo` another? The relay's log names the images (OTHER_REPOSITORY)";
+  return warning("OTHER_REPOSITORY", where, what, todo);
+}
+
+/** Strangers try names, too; whose calls never come most likely calls another one. */
+function lostFinding(lost: number, names: readonly string[], unheard: readonly string[]): Finding {
+  const what = `since the relay started ${counted(lost, "call")} went to a webhook that is not there`;
+  const todo = `compare the address in the registry: there is ${listed(names.map((name) => `/hooks/${name}`))}`;
+  return unheard.length === 0
+    ? warning("DELIVERIES_REFUSED", "webhooks", what, `${todo}. Strangers try other names`)
+    : failure("DELIVERIES_REFUSED", "webhooks", `${what}, and none to ${listed(unheard)}`, todo);
 }
 
 /** [] where nobody answers, or somebody else. */
