@@ -102,7 +102,7 @@ function tellRest({ options, terminal }: Call, { unseen, total, waiting, example
     terminal.out(`\n${counted(total, "dead letter")}${cut}`);
   }
   const rows = waiting.filter(({ cluster, records }) => records !== 0 && !unseen.failed.includes(cluster)).map(waitingText);
-  if (rows.length > 0) terminal.out(`waiting, and tried again by themselves (an alarm in the log says what for): ${rows.join("; ")}`);
+  if (rows.length > 0) terminal.out(`waiting, and tried again by themselves (${NO_TROUBLE}): ${rows.join("; ")}`);
   const incomplete = incompleteText(unseen);
   if (incomplete !== null) terminal.out(incomplete);
   if (example === undefined) return;
@@ -110,6 +110,9 @@ function tellRest({ options, terminal }: Call, { unseen, total, waiting, example
     `next: mpo-relay dlq show ${example}${config}\n      mpo-relay dlq list --each${config}\n      mpo-relay dlq redrive --all --dry-run${config}`,
   );
 }
+
+/** A queue counts records, and not what they are for. */
+const NO_TROUBLE = "no trouble without an alarm in the log: looks at what became of a push are among them, for an hour after it";
 
 /** A deferral stores anew, so this is no record's whole age. */
 function waitingText({ cluster, records, oldestSeconds }: Waiting): string {
