@@ -6,6 +6,8 @@ import { renewCommand } from "../src/cli/renew.ts";
 import { openKubernetes } from "../src/cluster/kubernetes.ts";
 import type { Override, OverrideStatus } from "../src/cluster/overrides.ts";
 import type { KubernetesApi } from "../src/sandbox/kubernetes-api.ts";
+import { pushImage } from "../src/sandbox/registry-client.ts";
+import { type Registry, startRegistry } from "../src/sandbox/registry.ts";
 import { mpoRelay, runCommand, startApiFor } from "./support/cli.ts";
 
 const OLD = `sha256:${"a".repeat(64)}`;
@@ -138,6 +140,43 @@ describe("against an API server", () => {
 
   it("says what is known when nothing moves", async () => {
     expect(await follow("--timeout", "50ms")).toMatchObject({ exitCode: 0, out: expect.stringContaining(`it runs ${OLD}. Most likely`) });
+  });
+
+  it("says before it waits that nothing may move, and that this is well", async () => {
+    const { out } = await follow("--timeout", "50ms");
+    expect(out).toMatch(
+      /\nnudged, key .*\nfollowing it for up to 0.05 s: where its tag still names what it runs nothing moves, .*\nunchanged/,
+    );
+  });
+
+  describe("by the relay's configuration, with `registry:` at the source", () => {
+    let registry: Registry;
+    let digest: string;
+    beforeAll(async () => {
+      registry = await startRegistry({ port: 0, notify: null, log: () => {} });
+      digest = await pushImage(registry.url, "modules/echo", "main");
+    });
+    afterAll(() => registry.close());
+    async function renewDev(...args: string[]) {
+      const config = join(folder, "relay.json");
+      const sources = [{ repo: `localhost:${registry.port}/modules`, name: "test", registry: { plainHttp: true } }];
+      await writeFile(config, JSON.stringify({ sources, clusters: { dev: { queue: "embedded:./data", kubernetes: { kubeconfig } } } }));
+      return mpoRelay(["renew", "echo", "--cluster", "dev", "--config", config, "--wait", ...args]);
+    }
+
+    it("ends at once where it runs what its tag names", async () => {
+      api.store.patchStatus(MPO, "echo", { imageDigest: digest });
+      const { exitCode, out } = await renewDev(); // two minutes, if it waited
+      expect(exitCode).toBe(0);
+      expect(out).toContain(`unchanged: it runs ${digest}, which is what its tag names`);
+      expect(annotations()["mpo-relay/key"]).toMatch(/^[0-9a-f]{32}$/); // nudged all the same
+      expect(JSON.parse((await renewDev("--json")).out)).toMatchObject({ outcome: "UNCHANGED", digest });
+    });
+
+    it("waits where it runs something else", async () => {
+      deckhouse({ imageDigest: digest });
+      expect(await renewDev()).toMatchObject({ exitCode: 0, out: expect.stringContaining(`picked up ${digest}`) });
+    });
   });
 
   it("goes on after a look that failed", async () => {

@@ -1,6 +1,11 @@
 /** `mpo-relay renew <module>`: nudges an override now, with nothing but a kubeconfig, and follows it. */
 import { Command, Option } from "commander";
-import type { Overrides } from "../cluster/overrides.ts";
+import type { Override, Overrides } from "../cluster/overrides.ts";
+import type { RelayConfig } from "../config.ts";
+import { createRegistry } from "../registries.ts";
+import { createSecretReader } from "../secrets.ts";
+import { verdictOf } from "../status.ts";
+import { sweep } from "../sweep.ts";
 import { atCluster, type ClusterOptions, openCluster, type OpenCluster, withClusterOptions } from "./cluster-options.ts";
 import { duration } from "./option-values.ts";
 import { progressOf, unchanged } from "./follow.ts";
@@ -31,11 +36,20 @@ export function renewCommand(terminal: Terminal, open: OpenCluster = openCluster
       "\nExit codes: 0 nudged, picked up, or nothing to do; 1 not; 2 wrong call.\n\nExample:\n  crane push image.tar registry.example.com/modules/echo:main && mpo-relay renew echo --wait",
     )
     .action((module: string, options: Options) =>
-      atCluster(options, terminal, open, (overrides) => renew(module, overrides, options, { ...terminal, lookEveryMs })),
+      atCluster(options, terminal, open, (overrides, config) =>
+        renew(module, { overrides, config }, options, { ...terminal, lookEveryMs }),
+      ),
     );
 }
 
-async function renew(module: string, overrides: Overrides, options: Options, terminal: Follower): Promise<void> {
+/** `config`: the relay's, where it is known. */
+interface Place {
+  readonly overrides: Overrides;
+  readonly config: RelayConfig | null;
+}
+
+async function renew(module: string, place: Place, options: Options, terminal: Follower): Promise<void> {
+  const { overrides } = place;
   const startedAt = terminal.now();
   const nudged = await nudge(module, overrides, terminal);
   const report = reportOn(nudged, startedAt, options.json === true, terminal);
@@ -46,6 +60,13 @@ async function renew(module: string, overrides: Overrides, options: Options, ter
     return report.end("NUDGED", status.imageDigest, status.message);
   }
 
+  if (await isCurrent(nudged.before, place, terminal)) {
+    report.tell(`unchanged: it runs ${status.imageDigest}, which is what its tag names; there is nothing to wait for`);
+    return report.end("UNCHANGED", status.imageDigest, status.message);
+  }
+  report.tell(
+    `following it for up to ${options.timeout / 1000} s: where its tag still names what it runs nothing moves, and "unchanged" at the end is well`,
+  );
   const { progress, last } = await follow(nudged.before, overrides, options.timeout, terminal, progressOf);
   if (progress.kind === "picked-up") {
     const isSame = progress.digest === status.imageDigest;
@@ -57,4 +78,14 @@ async function renew(module: string, overrides: Overrides, options: Options, ter
   report.end("UNCHANGED", last.status.imageDigest, last.status.message);
   if (!isFine) throw new Failure(1, text);
   report.tell(text);
+}
+
+/** Whether the registry says that it holds what its tag names, as a sweep sees it. False also where nobody can be asked. */
+async function isCurrent(override: Override, { overrides, config }: Place, { env, now }: Terminal): Promise<boolean> {
+  if (config === null || verdictOf(override.status.message) !== "ok") return false;
+  const { cluster } = overrides;
+  const { sources } = config;
+  const only = { list: async () => [override], state: (module: string) => overrides.state(module) };
+  const { rows } = await sweep({ cluster, sources, overrides: only, registry: createRegistry(sources, createSecretReader({ env })), now });
+  return rows.some(({ state }) => state === "push" || state === "polling");
 }
