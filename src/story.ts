@@ -133,6 +133,26 @@ export function isAppliedEverywhere(clusters: readonly Pick<ClusterStory, "state
   return each.includes(false) ? false : each.includes(null) ? null : true;
 }
 
+/** Became a dead letter, and is one until somebody sends it again or removes it. */
+export const isBuried = ({ stages, outcome }: ClusterStory): boolean =>
+  stages.some(({ stage, detail }) => stage === outcome && detail["buried"] === true);
+
+const MENDS = new Set(["PICKED_UP", "RUNNING", "CURRENT", "REDEPLOYED"]);
+
+/** Those that a person still has to look at: they failed, and since then no other push of the same tag was seen to run where they did. */
+export function failedOf(stories: readonly PushStory[]): PushStory[] {
+  const placeOf = ({ image }: PushStory, { cluster, module }: ClusterStory) => JSON.stringify([cluster, module, image.split(":").at(-1)]);
+  const runsSince = new Map<string, string>();
+  for (const push of stories)
+    for (const each of push.clusters) {
+      const place = placeOf(push, each);
+      if (MENDS.has(each.outcome) && each.at > (runsSince.get(place) ?? "")) runsSince.set(place, each.at);
+    }
+  return stories.filter((push) =>
+    push.clusters.some((each) => each.state === "failed" && (isBuried(each) || each.at > (runsSince.get(placeOf(push, each)) ?? ""))),
+  );
+}
+
 /** Of stages within one millisecond, the first is that of the edge and the last is an end. */
 function rank(entry: Entry): number {
   if (entry.stage === "QUEUED") return 0;

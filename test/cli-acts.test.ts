@@ -50,6 +50,55 @@ async function latest() {
 }
 const relay = (...args: string[]) => mpoRelay([...args, "--config", config], {}, NOW);
 
+describe("history --failed", () => {
+  /** A refusal, and what came after it. */
+  async function failed(...later: Parameters<typeof entryOf>[]): Promise<string> {
+    await writeFile(config, JSON.stringify({ clusters: { dev: { queue: "embedded:" } }, journal: "embedded:" }));
+    openEmbedded(join(folder, "data")).close();
+    const journal = openSqliteJournal(join(folder, "data"), { create: true });
+    const refused = entryOf(request, "REFUSED", before(50), { message: "The module disabled" });
+    await journal.append([entryOf(request, "QUEUED", before(60)), refused, ...later.map((each) => entryOf(...each))]);
+    await journal.close();
+    return (await relay("history", "--failed")).out;
+  }
+  const renewed = requestOf({ key: "fedcba9876543210", receivedAt: before(40), image: "echo:main" });
+
+  it("names a push that Deckhouse refused, and no dead letters where there is none", async () => {
+    const out = await failed();
+    expect(out).toMatch(new RegExp(`REFUSED .*${KEY} +The module disabled`));
+    expect(out).toContain(`next: mpo-relay history --key ${KEY}`);
+    expect(out).not.toContain("dlq list");
+  });
+
+  it("names the dead letters of one that is among them", async () => {
+    expect(await failed([{ ...request, key: "1111111111111111" }, "UNCONFIRMED", before(30), { why: "not seen", buried: true }])).toContain(
+      "\n      mpo-relay dlq list",
+    );
+  });
+
+  it.each<[string, Parameters<typeof entryOf>[1], Partial<typeof renewed>, boolean]>([
+    ["a later pick-up of the same tag", "PICKED_UP", {}, true],
+    ["one that found it running", "CURRENT", {}, true],
+    ["one in another cluster", "PICKED_UP", { cluster: "stage" }, false],
+    ["one of another tag", "PICKED_UP", { tag: "next", image: "echo:next" }, false],
+    ["one of another module", "PICKED_UP", { module: "other", image: "other:main" }, false],
+    ["one that is on its way", "NUDGED", {}, false],
+  ])("is it mended by %s?", async (_what, stage, part, isMended) => {
+    const out = await failed([{ ...renewed, ...part }, stage, before(20)]);
+    expect(out.includes("REFUSED")).toBe(!isMended);
+    if (isMended) expect(out).toContain("no push that failed");
+  });
+
+  it("a dead letter stays one, whatever came later, and so does what failed after it", async () => {
+    const buried = { ...request, key: "1111111111111111" };
+    expect(await failed([buried, "UNCONFIRMED", before(30), { buried: true }], [renewed, "PICKED_UP", before(20)])).toContain(
+      "UNCONFIRMED",
+    );
+    await rm(join(folder, "data"), { recursive: true });
+    expect(await failed([renewed, "PICKED_UP", before(55)])).toContain("REFUSED");
+  });
+});
+
 describe("dlq", () => {
   it("redrive writes who sent it again and why; the push waits again", async () => {
     await withLetter();

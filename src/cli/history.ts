@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Command, Option } from "commander";
 import type { Entry, Journal } from "../journal/journal.ts";
 import { openJournal } from "../journals.ts";
-import { type ClusterStory, type PushStory, stateOf, storiesOf } from "../story.ts";
+import { type ClusterStory, failedOf, isBuried, type PushStory, stateOf, storiesOf } from "../story.ts";
 import { clusterOf, configOption, configured, sameConfig } from "./configuration.ts";
 import { duration, wholeNumber } from "./option-values.ts";
 import { Failure, oneLine, span, table, type Terminal } from "./terminal.ts";
@@ -41,7 +41,7 @@ export function historyCommand(terminal: Terminal, stop: AbortSignal = new Abort
       new Option("--since <duration>", "how far to look back, for example 30m, 12h or 48h").default(DAY_MS, "24h").argParser(duration),
     )
     .addOption(new Option("--limit <number>", "at most so many pushes, the latest").default(50).argParser(wholeNumber(99_999)))
-    .option("--failed", "only those that somebody has to look at")
+    .option("--failed", "only those that somebody has to look at: what failed, and was not seen to run since")
     .option("-f, --follow", "go on, with a line for each new stage; Ctrl-C ends it")
     .option("--json", "one JSON object per line: a push, or with --follow a stage")
     .addHelpText(
@@ -71,7 +71,8 @@ const wanted = (module: string | undefined, { cluster, key }: Options) => ({
 async function show(journal: Journal, module: string | undefined, options: Options, terminal: Terminal): Promise<void> {
   const since = new Date(terminal.now().getTime() - options.since).toISOString();
   const entries = await journal.read({ ...wanted(module, options), ...(options.key === undefined && { since }), limit: MOST_ENTRIES });
-  const all = storiesOf(entries).filter(({ state }) => !options.failed || state === "failed");
+  const stories = storiesOf(entries);
+  const all = options.failed ? failedOf(stories) : stories;
   const shown = all.slice(0, options.limit).toReversed();
   if (options.json) return shown.forEach((story) => terminal.out(JSON.stringify(story)));
   if (shown.length === 0) {
@@ -82,10 +83,8 @@ async function show(journal: Journal, module: string | undefined, options: Optio
   terminal.out(table(["RECEIVED", "IMAGE", "CLUSTER", "OUTCOME", "AFTER", "KEY", "WHY"], shown.flatMap(rowsOf)));
   if (all.length > shown.length) terminal.out(`\n${all.length - shown.length} older left out (--limit)`);
   const failed = shown.findLast(({ state }) => state === "failed");
-  if (failed)
-    terminal.out(
-      `\nnext: mpo-relay history --key ${failed.key}${sameConfig(options.config)}\n      mpo-relay dlq list${sameConfig(options.config)}`,
-    );
+  if (failed) terminal.out(`\nnext: mpo-relay history --key ${failed.key}${sameConfig(options.config)}`);
+  if (shown.some(({ clusters }) => clusters.some(isBuried))) terminal.out(`      mpo-relay dlq list${sameConfig(options.config)}`);
 }
 
 function rowsOf(push: PushStory): string[][] {
