@@ -5,6 +5,7 @@ import { progressOf, unchanged } from "../src/cli/follow.ts";
 import { renewCommand } from "../src/cli/renew.ts";
 import { openKubernetes } from "../src/cluster/kubernetes.ts";
 import type { Override, OverrideStatus } from "../src/cluster/overrides.ts";
+import { openSqliteJournal } from "../src/journal/sqlite.ts";
 import type { KubernetesApi } from "../src/sandbox/kubernetes-api.ts";
 import { pushImage } from "../src/sandbox/registry-client.ts";
 import { type Registry, startRegistry } from "../src/sandbox/registry.ts";
@@ -161,7 +162,7 @@ describe("against an API server", () => {
       const config = join(folder, "relay.json");
       const sources = [{ repo: `localhost:${registry.port}/modules`, name: "test", registry: { plainHttp: true } }];
       await writeFile(config, JSON.stringify({ sources, clusters: { dev: { queue: "embedded:./data", kubernetes: { kubeconfig } } } }));
-      return mpoRelay(["renew", "echo", "--cluster", "dev", "--config", config, "--wait", ...args]);
+      return mpoRelay(["renew", "echo", "--cluster", "dev", "--config", config, "--wait", ...args], {}, new Date()); // a journal forgets by the real clock
     }
 
     it("ends at once where it runs what its tag names", async () => {
@@ -173,9 +174,21 @@ describe("against an API server", () => {
       expect(JSON.parse((await renewDev("--json")).out)).toMatchObject({ outcome: "UNCHANGED", digest });
     });
 
-    it("waits where it runs something else", async () => {
+    it("waits where it runs something else, and leaves the end in the journal", async () => {
+      openSqliteJournal(join(folder, "data"), { create: true }).close();
       deckhouse({ imageDigest: digest });
       expect(await renewDev()).toMatchObject({ exitCode: 0, out: expect.stringContaining(`picked up ${digest}`) });
+      deckhouse({ imageDigest: null, message: "The module disabled" });
+      api.store.patchStatus(MPO, "echo", { imageDigest: OLD });
+      expect(await renewDev()).toMatchObject({ exitCode: 1 });
+      const journal = openSqliteJournal(join(folder, "data"), { create: false });
+      const entries = await journal.read({ limit: 9 });
+      await journal.close();
+      const told = { cluster: "dev", module: "echo", tag: "main", webhook: "(mpo-relay renew)" };
+      expect(entries.toSorted((a, b) => a.stage.localeCompare(b.stage))).toMatchObject([
+        { ...told, stage: "PICKED_UP", detail: { digest } },
+        { ...told, stage: "REFUSED", detail: { message: "The module disabled" } },
+      ]);
     });
   });
 

@@ -3,12 +3,12 @@ import { Command, Option } from "commander";
 import { type ActOptions, type Acts, openActs, withActOptions } from "./acts.ts";
 import type { Override, Overrides } from "../cluster/overrides.ts";
 import { unlessChanged } from "../conflict.ts";
-import type { Stage, Told } from "../journal/journal.ts";
+import type { Stage } from "../journal/journal.ts";
 import type { Detail } from "../outcome.ts";
 import { atCluster, type ClusterOptions, openCluster, type OpenCluster, withClusterOptions } from "./cluster-options.ts";
 import { duration } from "./option-values.ts";
 import { FORCE, forcedOf, type Progress } from "./follow.ts";
-import { BY_HAND, failOn, find, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn } from "./override.ts";
+import { actedOn, failOn, find, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn } from "./override.ts";
 import { Failure, messageOf, oneLine, type Terminal, untilInterrupted } from "./terminal.ts";
 
 interface Options extends ClusterOptions, ActOptions {
@@ -96,14 +96,6 @@ async function force(
   report.end("NOT_FORCED", last.status.imageDigest, last.status.message);
   const why = "this Deckhouse cannot, or it is busy, or its deploys fail: see its log";
   throw new Failure(1, `not deployed again after ${report.seconds()} s, and taken back: ${why}`, WHO_CAN, INSTEAD);
-}
-
-/** A redeploy is no push: nobody sent it, and its image is known by its tag alone. */
-function actedOn({ before, key }: { before: Override; key: string }, cluster: string, at: Date): Told {
-  const { name: module, imageTag: tag, status } = before;
-  const image = `${module}:${tag}`;
-  const nobody = { webhook: BY_HAND, actor: null, pushedAt: null };
-  return { key, cluster, module, tag, digest: status.imageDigest, image, ...nobody, receivedAt: at.toISOString() };
 }
 
 /** A person types the module's name, and so has read what will happen; a script says --yes. */

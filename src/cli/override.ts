@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Override, Overrides } from "../cluster/overrides.ts";
 import { unlessChanged } from "../conflict.ts";
+import type { Told } from "../journal/journal.ts";
 import { nudgeAnnotations, nudgeOf } from "../nudge.ts";
 import { oddText } from "../odd.ts";
 import type { Progress } from "./follow.ts";
@@ -10,7 +11,7 @@ import { Failure, messageOf, oneLine, type Terminal } from "./terminal.ts";
 
 export const LOOK_EVERY_MS = 1000;
 /** No webhook can have this name, so that no push is ever taken for covered by a nudge by hand. */
-export const BY_HAND = "(mpo-relay renew)";
+const BY_HAND = "(mpo-relay renew)";
 
 export type Follower = Terminal & { readonly lookEveryMs: number };
 
@@ -59,6 +60,14 @@ export function nudge(
     if (patched === null) throw await notThere(module, overrides);
     return { before, key };
   });
+}
+
+/** Of what is done by hand for the journal: it is no push, nobody sent it, and its image is known by its tag alone. */
+export function actedOn({ before, key }: { before: Override; key: string }, cluster: string, at: Date): Told {
+  const { name: module, imageTag: tag, status } = before;
+  const image = `${module}:${tag}`;
+  const nobody = { webhook: BY_HAND, actor: null, pushedAt: null };
+  return { key, cluster, module, tag, digest: status.imageDigest, image, ...nobody, receivedAt: at.toISOString() };
 }
 
 async function notThere(module: string, overrides: Overrides): Promise<Failure> {

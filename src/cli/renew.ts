@@ -6,10 +6,13 @@ import { createRegistry } from "../registries.ts";
 import { createSecretReader } from "../secrets.ts";
 import { verdictOf } from "../status.ts";
 import { sweep } from "../sweep.ts";
+import type { Stage } from "../journal/journal.ts";
+import type { Detail } from "../outcome.ts";
+import { type Acts, openActs } from "./acts.ts";
 import { atCluster, type ClusterOptions, openCluster, type OpenCluster, withClusterOptions } from "./cluster-options.ts";
 import { duration } from "./option-values.ts";
 import { progressOf, unchanged } from "./follow.ts";
-import { failOn, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn } from "./override.ts";
+import { actedOn, failOn, follow, type Follower, LOOK_EVERY_MS, nudge, reportOn } from "./override.ts";
 import { Failure, type Terminal } from "./terminal.ts";
 
 interface Options extends ClusterOptions {
@@ -36,16 +39,22 @@ export function renewCommand(terminal: Terminal, open: OpenCluster = openCluster
       "\nExit codes: 0 nudged, picked up, or nothing to do; 1 not; 2 wrong call.\n\nExample:\n  crane push image.tar registry.example.com/modules/echo:main && mpo-relay renew echo --wait",
     )
     .action((module: string, options: Options) =>
-      atCluster(options, terminal, open, (overrides, config) =>
-        renew(module, { overrides, config }, options, { ...terminal, lookEveryMs }),
-      ),
+      atCluster(options, terminal, open, async (overrides, config) => {
+        const acts = config && openActs(config, {}, terminal);
+        try {
+          await renew(module, { overrides, config, acts }, options, { ...terminal, lookEveryMs });
+        } finally {
+          await acts?.close();
+        }
+      }),
     );
 }
 
-/** `config`: the relay's, where it is known. */
+/** `config` and `acts`: the relay's own and its journal, where they are known. */
 interface Place {
   readonly overrides: Overrides;
   readonly config: RelayConfig | null;
+  readonly acts: Acts | null;
 }
 
 async function renew(module: string, place: Place, options: Options, terminal: Follower): Promise<void> {
@@ -60,8 +69,12 @@ async function renew(module: string, place: Place, options: Options, terminal: F
     return report.end("NUDGED", status.imageDigest, status.message);
   }
 
+  // only an end: no record follows a renewal by hand, and what has none would wait for ever in the journal
+  const told = actedOn(nudged, overrides.cluster, startedAt);
+  const note = async (stage: Stage, detail: Detail) => place.acts?.note(told, stage, terminal.now(), detail);
   if (await isCurrent(nudged.before, place, terminal)) {
     report.tell(`unchanged: it runs ${status.imageDigest}, which is what its tag names; there is nothing to wait for`);
+    await note("CURRENT", { digest: status.imageDigest });
     return report.end("UNCHANGED", status.imageDigest, status.message);
   }
   report.tell(
@@ -71,8 +84,10 @@ async function renew(module: string, place: Place, options: Options, terminal: F
   if (progress.kind === "picked-up") {
     const isSame = progress.digest === status.imageDigest;
     report.tell(`${isSame ? "ready again with" : "picked up"} ${progress.digest} after ${report.seconds()} s`);
+    await note("PICKED_UP", { digest: progress.digest });
     return report.end("PICKED_UP", progress.digest, last.status.message);
   }
+  if (progress.kind === "refused") await note("REFUSED", { message: progress.message.slice(0, 500) });
   failOn(progress, last, report);
   const { isFine, text } = unchanged(last, report.seconds());
   report.end("UNCHANGED", last.status.imageDigest, last.status.message);
