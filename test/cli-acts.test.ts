@@ -54,7 +54,7 @@ describe("history --failed", () => {
   /** A refusal, and what came after it. */
   async function failed(...later: Parameters<typeof entryOf>[]): Promise<string> {
     await writeFile(config, JSON.stringify({ clusters: { dev: { queue: "embedded:" } }, journal: "embedded:" }));
-    openEmbedded(join(folder, "data")).close();
+    await openEmbedded(join(folder, "data")).close();
     const journal = openSqliteJournal(join(folder, "data"), { create: true });
     const refused = entryOf(request, "REFUSED", before(50), { message: "The module disabled" });
     await journal.append([entryOf(request, "QUEUED", before(60)), refused, ...later.map((each) => entryOf(...each))]);

@@ -175,7 +175,7 @@ describe("against an API server", () => {
     });
 
     it("waits where it runs something else, and leaves the end in the journal", async () => {
-      openSqliteJournal(join(folder, "data"), { create: true }).close();
+      await openSqliteJournal(join(folder, "data"), { create: true }).close();
       deckhouse({ imageDigest: digest });
       expect(await renewDev()).toMatchObject({ exitCode: 0, out: expect.stringContaining(`picked up ${digest}`) });
       deckhouse({ imageDigest: null, message: "The module disabled" });
