@@ -80,14 +80,20 @@ test("full while it runs: 503, then all goes on, and what was acknowledged is th
   expect(answers.at(-1)).toBe(503);
   await eventually("readiness says so", async () => ((await fetch(`${url}/readyz`)).status === 503 ? true : null));
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  const acknowledged = () => answers.filter((status) => status === 202).length;
+  expect(await waiting(relay.pid)).toEqual([{ cluster: "this", records: acknowledged() }]);
   await rm(filler);
   answers.push(await push(1000));
   expect(answers.at(-1)).toBe(202);
-  const inside = ["--user", "--mount", "--preserve-credentials", "--target", String(relay.pid)];
-  const list = await run("nsenter", [...inside, process.execPath, CLI, "dlq", "list", "--json", "--config", config]);
-  const { waiting } = z.object({ waiting: z.array(z.object({ cluster: z.string(), records: z.number() })) }).parse(JSON.parse(list));
-  expect(waiting).toEqual([{ cluster: "this", records: answers.filter((status) => status === 202).length }]);
+  expect(await waiting(relay.pid)).toEqual([{ cluster: "this", records: acknowledged() }]);
 });
+
+/** As `dlq list` tells it beside the relay. */
+async function waiting(pid: number) {
+  const inside = ["--user", "--mount", "--preserve-credentials", "--target", String(pid)];
+  const list = await run("nsenter", [...inside, process.execPath, CLI, "dlq", "list", "--json", "--config", config]);
+  return z.object({ waiting: z.array(z.object({ cluster: z.string(), records: z.number() })) }).parse(JSON.parse(list)).waiting;
+}
 
 test("a second serve on it is refused", async () => {
   const relay = await serveRelay({ config, log: join(folder, "log"), url });
