@@ -1,6 +1,7 @@
 /** The overrides of each cluster: does a source of the configuration serve them, is Deckhouse still polling, has a webhook fallen silent? */
 import { adoptionOf } from "../../adoption.ts";
 import type { Override } from "../../cluster/overrides.ts";
+import { GROUP } from "../../cluster/read.ts";
 import { intervalMs } from "../../interval.ts";
 import { inLanes } from "../../lanes.ts";
 import { ADVICE } from "../../outcome.ts";
@@ -37,7 +38,7 @@ async function lookAtOverrides(name: string, sight: Sight, around: Surroundings)
   return [
     around.config.sources.length === 0
       ? ok(where, `${counted(all.length, "override")}; this file names no sources, so the edge's file says which are served`)
-      : served === 0 && unsure.length > 0
+      : served === 0 && unsure.length > 0 && (await maySeeModules(sight))
         ? warning("OVERRIDE_UNSURE", where, count, UNSURE_TODO)
         : ok(where, count),
     ...unserved.map(({ why, todo, overrides: some }) =>
@@ -52,6 +53,13 @@ async function lookAtOverrides(name: string, sight: Sight, around: Surroundings)
 
 const UNSURE_TODO =
   "write the ModuleSource's `name` at each source (kubectl get modulesources); where they have one, kubectl get module NAME -o jsonpath={.properties.source} tells whether it is one of them";
+
+/** Where we may not, the rights' check tells. */
+const maySeeModules = (sight: Sight): Promise<boolean> =>
+  sight.inspection().then(
+    (inspection) => inspection.may({ verb: "get", group: GROUP, resource: "modules" }).catch(() => true),
+    () => true,
+  );
 
 const taggedName = ({ name, imageTag }: Override) => `${name}:${imageTag}`;
 
