@@ -28,11 +28,11 @@ export interface Trial {
   allow(): Promise<void>;
 }
 
-/** To be called at the top of a file. */
-export function openTrial(): Trial {
+/** To be called at the top of a file. `rules`: a file in place of the shipped ones. */
+export function openTrial({ rules }: { rules?: string } = {}): Trial {
   let opened: Desk | null = null;
   beforeAll(async () => {
-    opened = await openDesk({ modules: MODULES, version: "v1alpha1", quiet: true, seeded: true, tuning: CALM });
+    opened = await openDesk({ modules: MODULES, version: "v1alpha1", quiet: true, seeded: true, tuning: CALM, ...(rules && { rules }) });
   }, 240_000);
   afterAll(async () => {
     if (!opened) return;

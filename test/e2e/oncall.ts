@@ -84,7 +84,8 @@ export interface Desk {
   stop(): Promise<void>;
 }
 
-export async function openDesk(options: Parameters<typeof startWorld>[0]): Promise<Desk> {
+/** `rules`: in place of the shipped ones. */
+export async function openDesk({ rules, ...options }: Parameters<typeof startWorld>[0] & { rules?: string }): Promise<Desk> {
   const stops: (() => Promise<unknown>)[] = [];
   const world = await startWorld(options);
   stops.push(() => world.stop());
@@ -93,7 +94,8 @@ export async function openDesk(options: Parameters<typeof startWorld>[0]): Promi
   const { folder } = world;
   const adminPort = await freePort();
   const admin = `http://127.0.0.1:${adminPort}`;
-  const prometheus = await startPrometheus({ rules: join(root, "infra/monitoring/rules.yml"), targets: [`127.0.0.1:${adminPort}`] });
+  const targets = [`127.0.0.1:${adminPort}`];
+  const prometheus = await startPrometheus({ rules: rules ?? join(root, "infra/monitoring/rules.yml"), targets });
   stops.push(() => prometheus.stop());
   const shipped = await openShipped(folder);
   stops.push(shipped.close);
