@@ -138,7 +138,7 @@ describe("the queue", () => {
     await desk().incident({
       code,
       cause: async () => {
-        await writeFile(filler, Buffer.alloc(1024 * 1024)).catch((error: NodeJS.ErrnoException) => expect(error.code).toBe("ENOSPC"));
+        await writeFile(filler, Buffer.alloc(8 * 1024 * 1024)).catch((error: NodeJS.ErrnoException) => expect(error.code).toBe("ENOSPC"));
         const padding = "x".repeat(20_000);
         await eventually("it is full", async () => {
           await desk().post(

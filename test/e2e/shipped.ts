@@ -12,7 +12,7 @@ import { buildRelayImage } from "./relay-image.ts";
 
 export const CONFIG = "/etc/mpo-relay";
 export const VOLUME = "/var/lib/mpo-relay";
-/** A volume of a megabyte, which is soon full. */
+/** A volume of eight megabytes, which is soon full. In one of a single one the queue was in the way of itself: its write-ahead log takes up to four. */
 export const SMALL = join(VOLUME, "small");
 
 const SCRIPT = `set -e
@@ -22,7 +22,7 @@ mkdir -p "$root${CONFIG}" "$root${VOLUME}" "$root/dev" "$root/proc"
 mount --bind "$config" "$root${CONFIG}"
 mount -o remount,bind,ro "$root${CONFIG}"
 mount --bind "$volume" "$root${VOLUME}"
-mount -t tmpfs -o size=1m,uid=$user,gid=$user none "$root${SMALL}"
+mount -t tmpfs -o size=8m,uid=$user,gid=$user none "$root${SMALL}"
 mount --rbind /dev "$root/dev"
 mount -t proc none "$root/proc"
 mount -o remount,bind,ro "$root"
