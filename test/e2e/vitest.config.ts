@@ -7,9 +7,9 @@ export default defineConfig({
     root: import.meta.dirname,
     include: [isTrial ? "*.trial.ts" : "*.e2e.ts"],
     globalSetup: ["setup.ts"],
-    // One scenario after the other: each measures and kills processes on the same two cores. Whoever is on call mostly waits, at four desks.
+    // One scenario after the other: each measures and kills processes on the same two cores. Whoever is on call mostly waits, at three desks.
     fileParallelism: isTrial,
-    ...(isTrial && { maxWorkers: 4 }),
+    ...(isTrial && { maxWorkers: 3 }),
     maxConcurrency: 2,
     testTimeout: 300_000,
     hookTimeout: 120_000,
