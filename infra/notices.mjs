@@ -12,8 +12,11 @@ const CODE = /\.(?:[cm]?[jt]s|json)$/;
  * Throws with all packages that have neither.
  */
 export async function noticesOf(root, inputs, texts) {
-  const folders = new Set(inputs.map((path) => /.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0]).filter(Boolean));
-  const found = await Promise.all([...folders].toSorted(inOrder).map((folder) => read(join(root, folder), texts)));
+  const found = await Promise.all(
+    foldersOf(inputs)
+      .toSorted(inOrder)
+      .map((folder) => read(join(root, folder), texts)),
+  );
   const packages = found.toSorted((a, b) => inOrder(a.id, b.id));
   // One version may lie in several folders.
   const all = packages.filter(({ id }, index) => id !== packages[index - 1]?.id).map((each) => withSibling(each, packages));
@@ -26,6 +29,9 @@ export async function noticesOf(root, inputs, texts) {
   });
   return ["This program holds code of these packages, under these licences.\n", ...parts].join(`\n${"=".repeat(80)}\n\n`);
 }
+
+/** Of the packages that paths of a metafile lie in, each once. */
+export const foldersOf = (inputs) => [...new Set(inputs.flatMap((path) => /.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []))];
 
 function withSibling(one, packages) {
   if (one.licence !== "" || one.repository === "") return one;

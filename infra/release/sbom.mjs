@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { foldersOf } from "../notices.mjs";
 
 const DEVELOPMENT = "cdx:npm:package:development";
 
@@ -38,6 +39,5 @@ async function bundledIn(root) {
   const read = async (path) => JSON.parse(await readFile(join(root, path), "utf8"));
   const [{ cli }, { packages }] = await Promise.all([read("dist/meta.json"), read("package-lock.json")]);
   const inputs = Object.values(cli).flatMap((output) => Object.keys(output.inputs));
-  const folders = new Set(inputs.flatMap((path) => /node_modules\/(?:.*node_modules\/)?(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []));
-  return new Set([...folders].map((folder) => `${folder.replace(/.*node_modules\//, "")}@${packages[folder].version}`));
+  return new Set(foldersOf(inputs).map((folder) => `${folder.replace(/.*node_modules\//, "")}@${packages[folder].version}`));
 }

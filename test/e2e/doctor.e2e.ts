@@ -1,19 +1,18 @@
 /** `mpo-relay doctor` with the real kube-apiserver, Distribution behind a token service, and ElasticMQ: well, then each thing taken away. */
 import type { KubernetesObject } from "@kubernetes/client-node";
 import { execFile } from "node:child_process";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stringify } from "yaml";
 import * as z from "zod";
+import { openClinic } from "./clinic.ts";
 import { SOURCE, startCluster } from "./cluster.ts";
-import { type Folder, freePort, temporaryFolder } from "./parts/child.ts";
-import { openCrane } from "./parts/crane.ts";
+import { type Folder, freePort } from "./parts/child.ts";
 import { rescanRights, rights } from "./parts/crds.ts";
-import { ELASTICMQ_ENV, type ElasticMq, startElasticMq } from "./parts/elasticmq.ts";
-import { type Kubectl, openKubectl } from "./parts/kubectl.ts";
-import { type Registry, startRegistry } from "./parts/registry.ts";
-import { startTokenIssuer } from "./parts/token-issuer.ts";
+import { ELASTICMQ_ENV, type ElasticMq } from "./parts/elasticmq.ts";
+import { type Kubectl } from "./parts/kubectl.ts";
+import { type Registry } from "./parts/registry.ts";
 import { serveRelay } from "./relay.ts";
 import { eventually } from "./wait.ts";
 
@@ -35,30 +34,10 @@ const at = (name: string) => join(folder.path, name);
 const write = (name: string, text: string) => writeFile(at(name), text, { mode: 0o600 });
 
 beforeAll(async () => {
-  folder = await temporaryFolder("doctor");
-  stops.push(() => folder.remove());
-  const issuer = await startTokenIssuer(ROBOT);
-  stops.push(() => issuer.stop());
-  registry = await startRegistry({ hooks: [], token: issuer.auth });
-  stops.push(() => registry.stop());
-  elasticmq = await startElasticMq();
-  stops.push(() => elasticmq.stop());
+  ({ folder, registry, elasticmq, cluster, kubectl, uid } = await openClinic("doctor", ROBOT, stops));
   queue = await elasticmq.createQueue("doctor");
   bare = { url: queue.deadLetterUrl };
-  cluster = await startCluster({ repo: `${registry.host}/deckhouse/modules`, modules: ["echo"] });
-  stops.push(() => cluster.stop());
   await cluster.kube.apply(await rescanRights(SOURCE));
-  const opened = await openKubectl(cluster.kube);
-  stops.push(opened.close);
-  kubectl = opened.kubectl;
-  const ready = '{"status":{"phase":"Ready","conditions":[]}}'; // as of Deckhouse v1.66 on
-  await kubectl("patch", "module", "echo", "--subresource=status", "--type=merge", "-p", ready);
-  uid = await kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}");
-
-  await mkdir(at("docker"));
-  const auth = Buffer.from(`${ROBOT.username}:${ROBOT.password}`).toString("base64");
-  await writeFile(at("docker/config.json"), JSON.stringify({ auths: { [registry.host]: { auth } } }), { mode: 0o600 });
-  await (await openCrane({ dockerConfig: at("docker") })).push(`${registry.host}/deckhouse/modules/echo:main`);
   await write("password", ROBOT.password);
   await write("wrong-password", WRONG);
   await write("webhook.secret", HOOK);

@@ -4,20 +4,19 @@
  */
 import { execFile } from "node:child_process";
 import { createServer, request as requestHttp } from "node:http";
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { generate } from "selfsigned";
 import { stringify } from "yaml";
 import * as z from "zod";
 import { makeCertificates } from "../../src/sandbox/kubernetes/certificates.ts";
+import { openClinic } from "./clinic.ts";
 import { SOURCE, startCluster } from "./cluster.ts";
-import { type Folder, freePort, temporaryFolder } from "./parts/child.ts";
-import { openCrane } from "./parts/crane.ts";
-import { ELASTICMQ_ENV, type ElasticMq, startElasticMq } from "./parts/elasticmq.ts";
-import { type Kubectl, openKubectl } from "./parts/kubectl.ts";
-import { type Registry, startRegistry } from "./parts/registry.ts";
-import { startTokenIssuer } from "./parts/token-issuer.ts";
+import { type Folder, freePort } from "./parts/child.ts";
+import { ELASTICMQ_ENV, type ElasticMq } from "./parts/elasticmq.ts";
+import { type Kubectl } from "./parts/kubectl.ts";
+import { type Registry } from "./parts/registry.ts";
 import { serveRelay } from "./relay.ts";
 import { eventually } from "./wait.ts";
 
@@ -37,26 +36,7 @@ const at = (name: string) => join(folder.path, name);
 const write = (name: string, text: string) => writeFile(at(name), text, { mode: 0o600 });
 
 beforeAll(async () => {
-  folder = await temporaryFolder("mistakes");
-  stops.push(() => folder.remove());
-  const issuer = await startTokenIssuer(ROBOT);
-  stops.push(() => issuer.stop());
-  registry = await startRegistry({ hooks: [], token: issuer.auth });
-  stops.push(() => registry.stop());
-  elasticmq = await startElasticMq();
-  stops.push(() => elasticmq.stop());
-  cluster = await startCluster({ repo: `${registry.host}/deckhouse/modules`, modules: ["echo"] });
-  stops.push(() => cluster.stop());
-  const opened = await openKubectl(cluster.kube);
-  stops.push(opened.close);
-  kubectl = opened.kubectl;
-  uid = await kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}");
-  const ready = '{"status":{"phase":"Ready","conditions":[]}}'; // as of Deckhouse v1.66 on
-  await kubectl("patch", "module", "echo", "--subresource=status", "--type=merge", "-p", ready);
-  await mkdir(at("docker"));
-  const auth = Buffer.from(`${ROBOT.username}:${ROBOT.password}`).toString("base64");
-  await writeFile(at("docker/config.json"), JSON.stringify({ auths: { [registry.host]: { auth } } }), { mode: 0o600 });
-  await (await openCrane({ dockerConfig: at("docker") })).push(`${registry.host}/deckhouse/modules/echo:main`);
+  ({ folder, registry, elasticmq, cluster, kubectl, uid } = await openClinic("mistakes", ROBOT, stops));
   for (const [name, text] of Object.entries({
     password: ROBOT.password,
     "hook.secret": RIGHT,
@@ -432,7 +412,7 @@ test("RBAC that lacks list, and a cluster without the definition", async () => {
 test("an override that its definition does not allow any more, beside one that is polled", async () => {
   const name = "modulepulloverrides.deckhouse.io";
   const strict = await kubectl("get", "crd", name, "-o", "json");
-  const any = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
+  const anything = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
   const versions = z.object({ spec: z.object({ versions: z.array(z.looseObject({})) }) }).parse(JSON.parse(strict)).spec.versions;
   await kubectl(
     "patch",
@@ -440,7 +420,7 @@ test("an override that its definition does not allow any more, beside one that i
     name,
     "--type=json",
     "-p",
-    JSON.stringify(versions.map((_, n) => ({ op: "replace", path: `/spec/versions/${n}/schema/openAPIV3Schema`, value: any }))),
+    JSON.stringify(versions.map((_, n) => ({ op: "replace", path: `/spec/versions/${n}/schema/openAPIV3Schema`, value: anything }))),
   );
   const override = (module: string, spec: object) =>
     JSON.stringify({ apiVersion: "deckhouse.io/v1alpha2", kind: "ModulePullOverride", metadata: { name: module }, spec });

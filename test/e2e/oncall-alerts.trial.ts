@@ -7,8 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
-import { DLQ_WAITS, openTrial, SWEEPING } from "./oncall-shared.ts";
-import { PIPELINES, PUSHED } from "./oncall.ts";
+import { DLQ_WAITS, openTrial, SWEEPING, unverifiedToken } from "./oncall-shared.ts";
+import { PIPELINES, PUSHED, REGISTRY } from "./oncall.ts";
 import { say } from "./parts/cache.ts";
 import { eventually } from "./wait.ts";
 
@@ -59,7 +59,12 @@ async function trouble({ alert, labels = {}, cause, says, remedy }: Trouble): Pr
   say(`on call: ${alert} fired, ${said.length} commands of its page, over`);
 }
 
-const announced = (repository: string, tag: string) => JSON.stringify({ repository, tag, digest: `sha256:${tag.padStart(64, "0")}` });
+/** A push that a pipeline tells of. */
+const announced = (repository: string, tag: string, number = 0) => ({
+  repository,
+  tag,
+  digest: `sha256:${String(number).padStart(64, "0")}`,
+});
 
 describe("what comes", () => {
   test("MpoRelayUnknownWebhook: the registry has an old address", async () => {
@@ -82,7 +87,7 @@ describe("what comes", () => {
           .world.image(PUSHED)
           .replace(/^[^/]+/, "another.example.com")
           .replace(/:main$/, "");
-        expect(await desk().post("pipelines", announced(path, "1"))).toBe(200);
+        expect(await desk().post("pipelines", JSON.stringify(announced(path, "1", 1)))).toBe(200);
       },
       says: [/^\[0\]/, /^\[[03]\]/],
       remedy: async () => {},
@@ -91,11 +96,8 @@ describe("what comes", () => {
 
   test("MpoRelayDeliveriesFailed: an issuer cannot be reached", async () => {
     const oidc = { issuer: "https://127.0.0.1:1", audience: "mpo-relay", subject: "project_path:group/*" };
-    const registry = { provider: "distribution", secret: "file:webhook.secret" };
-    await desk().serve({ webhooks: { registry, pipelines: PIPELINES, jobs: { provider: "generic", auth: "oidc", oidc } } });
-    const part = (text: object) => Buffer.from(JSON.stringify(text)).toString("base64url");
-    const claims = { iss: oidc.issuer, aud: "mpo-relay", sub: "project_path:group/a", exp: Math.floor(Date.now() / 1000) + 600 };
-    const token = `${part({ alg: "RS256", kid: "a" })}.${part(claims)}.${"a".repeat(342)}`;
+    await desk().serve({ webhooks: { registry: REGISTRY, pipelines: PIPELINES, jobs: { provider: "generic", auth: "oidc", oidc } } });
+    const token = unverifiedToken(oidc);
     await trouble({
       alert: "MpoRelayDeliveriesFailed",
       labels: { webhook: "jobs", reason: "KEYS_UNAVAILABLE" },
@@ -115,8 +117,7 @@ describe("what waits", () => {
     await trouble({
       alert: "MpoRelayDeadLetters",
       labels: { cluster: "dev" },
-      cause: async () =>
-        expect(await desk().post("pipelines", announced(image, "main").replace("main".padStart(64, "0"), "0".repeat(64)))).toBe(202),
+      cause: async () => expect(await desk().post("pipelines", JSON.stringify(announced(image, "main")))).toBe(202),
       says: [/^\[3\] [\s\S]*UNCONFIRMED/],
       remedy: async () => {
         await emptied("mpo-relay dlq purge --code UNCONFIRMED --yes");
@@ -160,7 +161,7 @@ describe("what waits", () => {
         await desk().world.cluster.kube.kill();
         pushing = (async () => {
           for (let nth = 1; !stop.signal.aborted; nth += 1) {
-            const list = Array.from({ length: 20 }, (_, each) => JSON.parse(announced(image, String(nth * 20 + each))) as object);
+            const list = Array.from({ length: 20 }, (_, each) => announced(image, String(nth * 20 + each), nth * 20 + each));
             expect(await desk().post("pipelines", JSON.stringify(list))).toBe(202);
             await sleep(500);
           }

@@ -7,7 +7,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { openTrial, SWEEPING } from "./oncall-shared.ts";
+import { openTrial, SWEEPING, unverifiedToken } from "./oncall-shared.ts";
 import { PIPELINES, PUSHED, REGISTRY } from "./oncall.ts";
 import { freePort } from "./parts/child.ts";
 import { eventually } from "./wait.ts";
@@ -148,9 +148,7 @@ describe("deliveries", () => {
   test("KEYS_UNAVAILABLE: an issuer cannot be reached", async () => {
     const oidc = { issuer: `https://127.0.0.1:${await freePort()}`, audience: "mpo-relay", subject: "project_path:group/*" };
     await desk().serve({ webhooks: { registry: REGISTRY, jobs: { provider: "generic", auth: "oidc", oidc } } });
-    const part = (text: object) => Buffer.from(JSON.stringify(text)).toString("base64url");
-    const claims = { iss: oidc.issuer, aud: "mpo-relay", sub: "project_path:group/a", exp: Math.floor(Date.now() / 1000) + 600 };
-    const token = `${part({ alg: "RS256", kid: "a" })}.${part(claims)}.${"a".repeat(342)}`;
+    const token = unverifiedToken(oidc);
     await desk().incident({
       code: "KEYS_UNAVAILABLE",
       cause: async () => expect(await desk().post("jobs", "{}", { authorization: `Bearer ${token}` })).toBe(503),

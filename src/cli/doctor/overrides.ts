@@ -7,6 +7,7 @@ import { inLanes } from "../../lanes.ts";
 import { ADVICE } from "../../outcome.ts";
 import { isNoise } from "../../match.ts";
 import { oddText } from "../../odd.ts";
+import { activeSourceOf } from "../../own-sources.ts";
 import { hearingsOf, isServed, sourcesOf } from "../../silence.ts";
 import { nameOf } from "../../sweeper.ts";
 import { counted } from "../terminal.ts";
@@ -130,7 +131,7 @@ async function unservedOf(
   const named = asked.filter((each) => each.override.source === null && isNamed(each));
   const unsure = [...asked.filter((each) => !isNamed(each)), ...named.slice(ASKED)].map(({ override }) => override.name);
   await inLanes(LANES, named.slice(0, ASKED), async ({ override, names }) => {
-    const active = (await sight.state(override.name).catch(() => null))?.source ?? null;
+    const active = await activeSourceOf(override, { overrides: sight });
     if (active === null) unsure.push(override.name);
     else if (!names.includes(active)) fromOther(override, active);
   });
